@@ -1,0 +1,54 @@
+# Needs make and Python >= 3.10; everything else is installed into .venv, whose stamp makes a second call quick.
+
+PYTHON ?= python3
+SEEDS ?= 2000
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LAB_STAMP := $(VENV)/.installed-lab
+
+.PHONY: help demo test lab check sim fresh clean
+
+help:
+	@echo "make demo          run the quick-start notebook in a real kernel, with live progress here"
+	@echo "make test          run every test, then the notebooks"
+	@echo "make check         formatting, lint, types"
+	@echo "make lab           open JupyterLab on the notebooks"
+	@echo "make sim SEEDS=n   run n seeds of the simulator"
+	@echo "make fresh         clone HEAD, then do there what a newcomer does"
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	    || { echo "nbtasks needs Python >= 3.10; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e '.[dev,demo]'
+	@touch $@
+
+$(LAB_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet -e '.[lab]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python -m tests.demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -p tests.notebook_home --nbval --nbval-current-env --nbval-cell-timeout 120 notebooks
+
+check: $(STAMP)
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+
+lab: $(LAB_STAMP)
+	$(BIN)/python -m jupyterlab --notebook-dir notebooks
+
+sim: $(STAMP)
+	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+# Only the standard library: the walk makes its own environment.
+fresh:
+	$(PYTHON) -m tests.fresh
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

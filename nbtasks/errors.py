@@ -1,0 +1,98 @@
+"""Every error that nbtasks raises on purpose; one tree, so that a caller can catch them all.
+
+Blame is in the type: `ProtocolError` is the peer's fault, `IllegalMove` is ours (a bug), the others
+tell the caller what happened, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BrokerUnavailable",
+    "CancelledRun",
+    "CrashedRun",
+    "FailedRun",
+    "IllegalMove",
+    "NbtasksError",
+    "NotPicklable",
+    "ProtocolError",
+    "QueueFull",
+    "ResultCorrupt",
+    "SubmitUnknown",
+    "TimedOut",
+    "UnknownRun",
+    "ValueTooLarge",
+    "VersionMismatch",
+]
+
+
+class NbtasksError(Exception):
+    """The root of all errors below."""
+
+
+class IllegalMove(NbtasksError):
+    """A cause reached a run in a state where it cannot happen: a bug in nbtasks."""
+
+
+class ProtocolError(NbtasksError):
+    """A peer sent what is malformed, too large, or of another protocol version."""
+
+
+class VersionMismatch(NbtasksError):
+    """The two sides run versions of nbtasks that do not understand each other."""
+
+
+class BrokerUnavailable(NbtasksError):
+    """There is no broker to talk to, or it refused this process's key."""
+
+
+class SubmitUnknown(NbtasksError):
+    """The broker went away before it said whether a run was recorded.
+
+    Attributes
+    ----------
+    run_id
+        The id that the run has if it was recorded; `nbtasks.get_run(run_id)` tells.
+    """
+
+    def __init__(self, message: str, run_id: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class NotPicklable(NbtasksError, TypeError):
+    """Something that has to travel to a worker cannot be pickled; the message names it."""
+
+
+class ValueTooLarge(NbtasksError, ValueError):
+    """An argument or a result is larger than what may travel; the message names it and its size."""
+
+
+class QueueFull(NbtasksError):
+    """The broker holds as many live runs as it may; nothing was submitted."""
+
+
+class UnknownRun(NbtasksError, KeyError):
+    """No run of that id is recorded in this home."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class CancelledRun(NbtasksError):
+    """The run was cancelled; raised to whoever waits for its result."""
+
+
+class CrashedRun(NbtasksError):
+    """The worker died, or left the interpreter, while it executed the run."""
+
+
+class FailedRun(NbtasksError):
+    """The run failed with an exception that could not travel; the message holds its traceback."""
+
+
+class ResultCorrupt(NbtasksError):
+    """A result was recorded but what is stored cannot be read back."""
+
+
+class TimedOut(NbtasksError, TimeoutError):
+    """The run took longer than its `timeout_seconds`."""
