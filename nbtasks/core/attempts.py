@@ -1,0 +1,314 @@
+"""One attempt from its assignment to its end: push, interrupt, kill, verdict.
+
+The broker machine routes messages here. An attempt is named by (run, number); whatever names another
+one than the current is a late word and changes nothing.
+"""
+
+from __future__ import annotations
+
+from nbtasks.core import policy
+from nbtasks.core.finals import Finals
+from nbtasks.core.ledger import Ledger
+from nbtasks.core.messages import (
+    Exited,
+    Finished,
+    Interrupt,
+    Kept,
+    Kill,
+    OutputKept,
+    PeerId,
+    Printed,
+    Returned,
+    Revoke,
+    RunId,
+    Started,
+)
+from nbtasks.core.queue import ReadyQueue
+from nbtasks.core.records import Now, PushRun, RunRecord, Send, Signal
+from nbtasks.core.staff import Seat, Staff
+from nbtasks.core.states import Cause, State
+from nbtasks.core.timers import Timers
+
+PUSH_S = 0.1  # pause before an unacked push is said again; doubled up to PUSH_S_MAX
+PUSH_S_MAX = 2.0
+INTERRUPT_S = 0.5  # pause before an interrupt or a revoke is said again
+KILL_S = 1.5  # pause before a kill is said again; the pool needs 1 s from SIGTERM to SIGKILL
+REVOKE_AFTER_S = 0.02  # a run ahead is taken back once it waited so long behind another
+
+Key = tuple[RunId, int]
+
+_OUTCOME_NAMES = {
+    policy.COMPLETED: State.COMPLETED.value,
+    policy.RAISED: State.FAILED.value,
+    policy.CANCELLED: State.CANCELLED.value,
+    policy.TIMED_OUT: State.TIMED_OUT.value,
+    policy.CRASHED: State.CRASHED.value,
+    policy.DIED: State.CRASHED.value,
+}
+_STOP_NAMES = {"cancel": State.CANCELLED.value, "timeout": State.TIMED_OUT.value}
+
+
+class Attempts:
+    """The attempts under way."""
+
+    def __init__(self, ledger: Ledger, queue: ReadyQueue, staff: Staff, finals: Finals, timers: Timers) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._staff = staff
+        self._finals = finals
+        self._timers = timers
+
+    # -- giving and taking back -------------------------------------------------------------------------
+
+    def dispatch(self, now: Now) -> None:
+        """Give queued runs to workers: first to idle ones, then one ahead to busy ones."""
+        if len(self._queue):
+            for seat in [*self._staff.idle(), *self._staff.ahead(now.unix_s)]:
+                if record := self._queue.first(seat.record.serves, seat.record.python):
+                    self._queue.remove(record)
+                    self._assign(record, seat, now)
+            # a worker that was idle a moment ago may get one ahead in the same pass
+            for seat in self._staff.ahead(now.unix_s) if len(self._queue) else ():
+                if record := self._queue.first(seat.record.serves, seat.record.python):
+                    self._queue.remove(record)
+                    self._assign(record, seat, now)
+        self._take_back(now)
+
+    def _assign(self, record: RunRecord, seat: Seat, now: Now) -> None:
+        self._ledger.assign(record, seat.record.worker)
+        if not seat.held:
+            seat.head_since = now.mono_s
+        seat.held[record.run] = record
+        self.push(record, seat, now, again=False)
+
+    def push(self, record: RunRecord, seat: Seat, now: Now, again: bool, pause_s: float = PUSH_S) -> None:
+        seat.unacked.add(record.run)
+        self._ledger.out.sends.append(PushRun(record, again))
+        self._timers.add(now.mono_s + pause_s, "push", (record.run, record.attempt, pause_s))
+
+    def _take_back(self, now: Now) -> None:
+        """Let idle workers have what waits behind a busy one."""
+        idle = [seat for seat in self._staff.idle()]
+        if not idle:
+            return
+        for donor in self._staff.seats.values():
+            if len(donor.held) < 2 or donor.revoked or donor.gone:
+                continue
+            record = next(reversed(donor.held.values()))
+            taker = next((seat for seat in idle if seat.can_run(record)), None)
+            if taker is None or record.started or record.stop:
+                continue
+            if now.mono_s < donor.head_since + REVOKE_AFTER_S:
+                self._timers.add(donor.head_since + REVOKE_AFTER_S, "look", None)
+                continue
+            idle.remove(taker)
+            donor.revoked.add(record.run)
+            self._revoke(record, now)
+
+    def _revoke(self, record: RunRecord, now: Now) -> None:
+        self._send(record.worker, Revoke(record.run, record.attempt))
+        self._timers.add(now.mono_s + INTERRUPT_S, "revoke", (record.run, record.attempt))
+
+    def requeue(self, record: RunRecord, now: Now) -> None:
+        """Its code did not start: it waits again, at no charge."""
+        self._let_go(record, now)
+        cancelled = record.stop == "cancel"
+        self._ledger.release(record)
+        if cancelled:
+            self._end(record, Cause.CANCELLED, "", now)
+        else:
+            self._queue.add(record)
+
+    # -- from workers -----------------------------------------------------------------------------------
+
+    def current(self, worker: PeerId, key: Key) -> RunRecord | None:
+        """The record, if `worker` holds exactly this attempt."""
+        record = self._ledger.runs.get(key[0])
+        if record and record.worker == worker and record.attempt == key[1]:
+            return record
+        return None
+
+    def acked(self, worker: PeerId, key: Key) -> None:
+        if (record := self.current(worker, key)) and (seat := self._staff.seats.get(worker)):
+            seat.unacked.discard(record.run)
+
+    def started(self, worker: PeerId, message: Started, now: Now) -> None:
+        record = self.current(worker, (message.run, message.attempt))
+        if record is None or record.started:
+            return
+        self._charge(record, message.at)
+        self._arm_deadline(record, now)
+
+    def printed(self, worker: PeerId, message: Printed) -> None:
+        record = self.current(worker, (message.run, message.attempt))
+        if record is None:
+            self._send(worker, OutputKept(message.run, message.attempt, message.number))
+            return
+        if message.number == record.chunks + 1:
+            record.chunks = message.number
+            self._ledger.out.chunks.append((record.seq, record.attempt, message.number, message.body))
+            self._ledger.touch(record)
+        self._send(worker, OutputKept(message.run, message.attempt, record.chunks))
+
+    def finished(self, worker: PeerId, message: Finished, now: Now) -> None:
+        record = self.current(worker, (message.run, message.attempt))
+        if record is None:
+            self._send(worker, Kept(message.run, message.attempt))
+            return
+        if message.chunks > record.chunks or message.outcome not in policy.OUTCOMES:
+            return  # its output comes first; the worker says everything again
+        self._charge(record, message.start)
+        if seat := self._staff.seats.get(worker):
+            seat.ran(message.end - message.start)
+        self._send(worker, Kept(message.run, message.attempt))
+        self._conclude(record, message.outcome, message.message, message.value, message.end, now)
+
+    def returned(self, worker: PeerId, message: Returned, now: Now) -> None:
+        record = self.current(worker, (message.run, message.attempt))
+        if record is None:
+            return
+        if record.started:
+            # it said Started before; a worker that forgot what it ran cannot be asked again
+            self._conclude(record, policy.DIED, "the worker lost the run", b"", now.unix_s, now)
+        else:
+            self.requeue(record, now)
+
+    # -- interrupting -----------------------------------------------------------------------------------
+
+    def cancel(self, record: RunRecord, now: Now) -> None:
+        """End this live run: at once if nobody holds it, else when its worker confirms."""
+        if record.stop == "cancel":
+            return
+        if not record.worker:
+            self._queue.remove(record)
+            self._end(record, Cause.CANCELLED, "", now)
+            return
+        self._ledger.change(record, Cause.CANCEL, now.unix_s)
+        self._stop(record, "cancel", now)
+
+    def resume_stop(self, record: RunRecord, now: Now) -> None:
+        """Go on with an interrupt or a deadline that a former broker had begun."""
+        if record.stop:
+            self._stop(record, record.stop, now)
+        elif record.started:
+            self._arm_deadline(record, now)
+
+    def _stop(self, record: RunRecord, reason: str, now: Now) -> None:
+        record.stop = reason
+        self._ledger.touch(record)
+        self._interrupt(record, now)
+        self._timers.add(now.mono_s + record.spec.grace_s, "kill", (record.run, record.attempt))
+
+    def _interrupt(self, record: RunRecord, now: Now) -> None:
+        self._send(record.worker, Interrupt(record.run, record.attempt, record.stop))
+        self._timers.add(now.mono_s + INTERRUPT_S, "interrupt", (record.run, record.attempt))
+
+    def _arm_deadline(self, record: RunRecord, now: Now) -> None:
+        if record.spec.timeout_s > 0:
+            passed_s = max(0.0, now.unix_s - record.attempts[-1].start)
+            left_s = max(0.0, record.spec.timeout_s - passed_s)
+            self._timers.add(now.mono_s + left_s, "deadline", (record.run, record.attempt))
+
+    # -- the process is gone ------------------------------------------------------------------------------
+
+    def lost(self, seat: Seat, exited: Exited, now: Now) -> None:
+        """The worker's process is gone for good: judge everything it held by its marker."""
+        marked = {(held.run, held.attempt) for held in exited.held if held.started}
+        for record in list(seat.held.values()):
+            if record.started or (record.run, record.attempt) in marked:
+                self._charge(record, now.unix_s)
+                self._keep_last_words(record, exited)
+                self._conclude(record, policy.DIED, exited.status, b"", now.unix_s, now)
+            else:
+                self.requeue(record, now)
+
+    def _keep_last_words(self, record: RunRecord, exited: Exited) -> None:
+        running = any((h.run, h.attempt) == (record.run, record.attempt) and not h.ended for h in exited.held)
+        if exited.last_words and running:
+            record.chunks += 1
+            self._ledger.out.chunks.append((record.seq, record.attempt, record.chunks, exited.last_words))
+
+    # -- timers -------------------------------------------------------------------------------------------
+
+    def due(self, kind: str, key: Key, pause_s: float, now: Now) -> None:
+        """A timer of ours is due; it matters only if the attempt is still the current one."""
+        record = self._ledger.runs.get(key[0])
+        seat = self._staff.seats.get(record.worker) if record else None
+        if record is None or seat is None or record.attempt != key[1]:
+            return
+        if kind == "push":
+            if record.run in seat.unacked and seat.gone is None:
+                self.push(record, seat, now, again=True, pause_s=min(2 * pause_s, PUSH_S_MAX))
+        elif kind == "revoke":
+            if record.run in seat.revoked and not record.started:
+                self._revoke(record, now)
+        elif kind == "deadline":
+            if not record.stop:
+                self._stop(record, "timeout", now)
+        elif kind == "interrupt":
+            if record.stop:
+                self._interrupt(record, now)
+        elif kind == "kill" and record.stop:
+            self._kill(record, seat, now)
+
+    def _kill(self, record: RunRecord, seat: Seat, now: Now) -> None:
+        if seat.record.pool in self._staff.pools:
+            self._send(seat.record.pool, Kill(record.worker, record.run, record.attempt))
+        else:
+            self._ledger.out.signals.append(Signal(record.worker, "SIGKILL", record.run, record.attempt))
+        self._timers.add(now.mono_s + KILL_S, "kill", (record.run, record.attempt))
+
+    # -- endings ------------------------------------------------------------------------------------------
+
+    def _charge(self, record: RunRecord, start: float) -> None:
+        seat = self._staff.seats.get(record.worker)
+        if seat:
+            seat.unacked.discard(record.run)
+            seat.revoked.discard(record.run)
+        self._ledger.charge(record, seat.record.pid if seat else 0, start)
+
+    def _conclude(
+        self, record: RunRecord, outcome: str, message: str, value: bytes, end: float, now: Now
+    ) -> None:
+        """The charged attempt is over: retry or end the run."""
+        verdict = policy.after_attempt(record, outcome, message, now.unix_s)
+        name = _OUTCOME_NAMES[outcome]
+        if outcome != policy.COMPLETED and record.stop:
+            name = _STOP_NAMES[record.stop]
+        self._ledger.end_attempt(record, end, name)
+        if verdict.cause in (Cause.CRASHED_RETRY, Cause.CRASHED):
+            record.crashes += 1
+        elif verdict.cause in (Cause.RAISED_RETRY, Cause.RAISED_RETRY_LATER, Cause.RAISED, Cause.TIMED_OUT):
+            record.failures += 1
+        self._let_go(record, now)
+        if verdict.cause in (Cause.RAISED_RETRY, Cause.RAISED_RETRY_LATER, Cause.CRASHED_RETRY):
+            self._ledger.release(record)
+            self._ledger.change(record, verdict.cause, now.unix_s, verdict.message)
+            record.due = verdict.due
+            self.wait_or_queue(record, now)
+            return
+        if value and verdict.cause in (Cause.COMPLETED, Cause.RAISED):
+            self._ledger.out.values.append((record.seq, value))
+        self._end(record, verdict.cause, verdict.message, now)
+
+    def wait_or_queue(self, record: RunRecord, now: Now) -> None:
+        """An unassigned run becomes ready now or when it is due."""
+        if record.due > now.unix_s:
+            # looked at again at least every minute, because the wall clock may be set
+            self._timers.add(now.mono_s + min(record.due - now.unix_s, 60.0), "due", record.run)
+        else:
+            self._queue.add(record)
+
+    def _end(self, record: RunRecord, cause: Cause, message: str, now: Now) -> None:
+        self._ledger.change(record, cause, now.unix_s, message)
+        self._finals.ended(record.run, now, self._ledger.out)
+
+    def _let_go(self, record: RunRecord, now: Now) -> None:
+        if seat := self._staff.seats.get(record.worker):
+            seat.held.pop(record.run, None)
+            seat.unacked.discard(record.run)
+            seat.revoked.discard(record.run)
+            seat.head_since = now.mono_s
+
+    def _send(self, peer: PeerId, message: object) -> None:
+        self._ledger.out.sends.append(Send(peer, message))  # type: ignore[arg-type]

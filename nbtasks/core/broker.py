@@ -1,0 +1,379 @@
+"""The broker's decisions: messages and the time in, rows and messages out.
+
+What is in memory is a cache of the table: live runs, the workers and pools that are known. It is
+rebuilt from committed rows alone by `restore`. Feed it a batch (`handle`, `subscribed`,
+`process_gone`), let time pass (`tick`), then `take` the output: commit its rows, and only then send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from nbtasks.core.attempts import Attempts
+from nbtasks.core.finals import Finals
+from nbtasks.core.ledger import Ledger
+from nbtasks.core.messages import (
+    Accepted,
+    Acked,
+    Beat,
+    Cancel,
+    Done,
+    Exited,
+    Finished,
+    GetOutput,
+    GetRun,
+    GetRuns,
+    GetStatus,
+    GetValue,
+    Message,
+    Noted,
+    PeerId,
+    PoolInfo,
+    Printed,
+    Refused,
+    Returned,
+    RunId,
+    SetPool,
+    Started,
+    Status,
+    StopBroker,
+    Stranger,
+    Submit,
+    Watch,
+    WorkerInfo,
+)
+from nbtasks.core.presence import Presence
+from nbtasks.core.queue import ReadyQueue
+from nbtasks.core.records import Look, Now, Output, PeerRecord, RunRecord, Send
+from nbtasks.core.staff import Seat, Staff
+from nbtasks.core.timers import Timers
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds that the owner of the home may set."""
+
+    queue_limit: int = 200_000  # live runs
+    idle_stop_s: float = 900.0  # without clients, live runs and pools that stay
+
+
+def _always_new(run: RunId) -> bool:
+    return False
+
+
+class Broker:
+    """The one that owns the journal of a home.
+
+    Parameters
+    ----------
+    boot
+        A name that no other start of a broker has.
+    recorded
+        Tells whether a run id is in the committed table; asked once per batch of runs, for a batch
+        may be said again long after its runs are final.
+    spec_id
+        Names a spec; equal specs have equal names.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        boot: str,
+        now: Now,
+        *,
+        pid: int = 0,
+        recorded: Callable[[RunId], bool] = _always_new,
+        spec_id: Callable[[Any], str] = str,
+    ) -> None:
+        self._limits = limits
+        self._boot = boot
+        self._pid = pid
+        self._recorded = recorded
+        self._spec_id = spec_id
+        self._known_specs: set[str] = set()
+        self._timers = Timers()
+        self._ledger = Ledger()
+        self._queue = ReadyQueue()
+        self._staff = Staff()
+        self._finals = Finals(self._timers)
+        self._attempts = Attempts(self._ledger, self._queue, self._staff, self._finals, self._timers)
+        self._presence = Presence(
+            boot, pid, self._ledger, self._queue, self._staff, self._finals, self._attempts, self._timers
+        )
+        self._idle_from: float | None = now.mono_s
+        self._handlers: dict[type, Callable[[Any, PeerId, Now], None]] = {
+            Submit: self._on_submit,
+            Watch: self._on_watch,
+            Noted: self._on_noted,
+            Beat: self._on_beat,
+            Cancel: self._on_cancel,
+            GetRuns: self._on_query,
+            GetRun: self._on_query,
+            GetValue: self._on_query,
+            GetOutput: self._on_query,
+            GetStatus: self._on_query,
+            StopBroker: self._on_stop,
+            SetPool: self._on_set_pool,
+            Acked: self._on_acked,
+            Started: self._on_started,
+            Printed: self._on_printed,
+            Finished: self._on_finished,
+            Returned: self._on_returned,
+        }
+
+    def restore(
+        self,
+        records: Iterable[RunRecord],
+        peers: Iterable[PeerRecord],
+        counts: dict[str, int],
+        last_seq: int,
+        now: Now,
+    ) -> None:
+        """Take over from a broker that is gone.
+
+        Parameters
+        ----------
+        records
+            Rows of live runs, in order of `seq`.
+        counts
+            Number of all runs, final ones included, by state type.
+        last_seq
+            The highest sequence number ever given.
+        """
+        self._ledger.restore(records, counts, last_seq)
+        self._presence.restore(peers)
+        for record in list(self._ledger.runs.values()):
+            seat = self._staff.seats.get(record.worker)
+            if seat:
+                seat.held[record.run] = record
+                seat.unacked.add(record.run)
+                self._attempts.resume_stop(record, now)
+            elif record.worker:
+                self._attempts.requeue(record, now)
+            else:
+                self._attempts.wait_or_queue(record, now)
+        self._presence.size_pools(now)
+
+    # -- inputs -----------------------------------------------------------------------------------------
+
+    def handle(self, peer: PeerId, message: Message, now: Now) -> None:
+        """Take one message from `peer`."""
+        if self._presence.takes(peer, message, now):
+            return
+        if not self._presence.knows(peer):
+            self._send(peer, Stranger(self._boot))
+            return
+        self._handlers[type(message)](message, peer, now)
+
+    def subscribed(self, peer: PeerId, now: Now) -> None:
+        """The subscription of `peer` was seen: what is published for it from now on reaches it."""
+        self._presence.subscribed(peer, now)
+
+    def process_gone(self, peer: PeerId, exited: Exited | None, now: Now) -> None:
+        """A local process ended, as seen by this machine's kernel.
+
+        Parameters
+        ----------
+        exited
+            For a worker: what its marker file holds.
+        """
+        self._presence.process_gone(peer, exited, now)
+
+    def tick(self, now: Now) -> None:
+        """Let time pass, and give queued runs to workers; once after each batch."""
+        for kind, subject in self._timers.due(now.mono_s):
+            self._due(kind, subject, now)
+        if not self._presence.closing:
+            self._attempts.dispatch(now)
+            self._presence.size_pools(now)
+        self._presence.close_if_done(now)
+        self._count_idle(now)
+
+    def take(self) -> Output:
+        """What has to be committed, then sent, since the last call."""
+        return self._ledger.take()
+
+    def close(self, drain_s: float, now: Now) -> None:
+        """Stop on purpose: pools and workers first, at most for `drain_s`."""
+        self._presence.close(drain_s, now)
+
+    def wake_at(self) -> float | None:
+        """When `tick` has something to do next (mono seconds)."""
+        times = [self._timers.next_at()]
+        if self._idle_from is not None:
+            times.append(self._idle_from + self._limits.idle_stop_s)
+        return min((at for at in times if at is not None), default=None)
+
+    def waiting_reason(self, run: RunId) -> str:
+        """Why a queued run is not given to anybody; "" if it will be, or is not queued."""
+        record = self._ledger.runs.get(run)
+        if record is None or run not in self._queue:
+            return ""
+        return self._staff.waiting_reason(record)
+
+    def status(self, request: int, now: Now, home: str, started: float) -> Status:
+        """All that is known without reading the table; `started` in UNIX seconds."""
+        workers = tuple(self._worker_info(seat) for seat in self._staff.seats.values())
+        pools = tuple(
+            PoolInfo(
+                pool=r.pool, pid=r.pid, host=r.host, generic=r.generic, serves=r.serves, least=r.least,
+                most=r.most, workers=len(self._staff.seats_of(r.pool)),
+            )
+            for r in (seat.record for seat in self._staff.pools.values())
+        )  # fmt: skip
+        queues = {}
+        for key, depth in self._queue.depths().items():
+            oldest = self._queue.oldest(key)
+            queues[key] = (depth, max(0.0, now.unix_s - oldest.submitted) if oldest else 0.0)
+        return Status(
+            request, self._pid, self._boot, home, started, self._presence.client_count, workers, pools,
+            dict(self._ledger.counts), queues,
+        )  # fmt: skip
+
+    # -- from clients -----------------------------------------------------------------------------------
+
+    def _on_submit(self, message: Submit, peer: PeerId, now: Now) -> None:
+        first = message.runs[0].run if message.runs else ""
+        live = self._ledger.runs
+        if not message.runs:
+            self._send(peer, Accepted(message.batch))
+            return
+        if first in live or self._recorded(first):
+            # a batch is recorded whole or not at all, so its first run speaks for it
+            self._send(peer, Accepted(message.batch))
+            if message.watch:
+                self._watch(peer, [new.run for new in message.runs], now)
+            return
+        limit = self._limits.queue_limit
+        if len(live) + len(message.runs) > limit:
+            reason = f"{len(live)} runs are waiting or running; the queue limit is {limit}"
+            self._send(peer, Refused(message.batch, "queue_full", reason))
+            return
+        spec_id = self._spec_id(message.spec)
+        if spec_id not in self._known_specs:
+            self._known_specs.add(spec_id)
+            self._ledger.out.specs.append((spec_id, message.spec, message.code))
+        for new in message.runs:
+            record = self._ledger.add(new, message, spec_id, now.unix_s)
+            self._queue.add(record)
+            if message.watch:
+                self._finals.watch(peer, new.run)
+        self._send(peer, Accepted(message.batch))
+
+    def _on_watch(self, message: Watch, peer: PeerId, now: Now) -> None:
+        self._watch(peer, message.runs, now)
+        self._send(peer, Done(message.request))
+
+    def _watch(self, peer: PeerId, runs: Iterable[RunId], now: Now) -> None:
+        for run in runs:
+            if run in self._ledger.runs:
+                self._finals.watch(peer, run)
+            else:
+                self._finals.tell(peer, run, now, self._ledger.out)
+
+    def _on_noted(self, message: Noted, peer: PeerId, now: Now) -> None:
+        self._finals.noted(peer, message.session, message.upto, now, self._ledger.out)
+
+    def _on_beat(self, message: Beat, peer: PeerId, now: Now) -> None:
+        pass  # it is known, else it would have been called a Stranger
+
+    def _on_cancel(self, message: Cancel, peer: PeerId, now: Now) -> None:
+        for run in message.runs:
+            if record := self._ledger.runs.get(run):
+                self._attempts.cancel(record, now)
+        self._send(peer, Done(message.request))
+
+    def _on_query(self, message: Any, peer: PeerId, now: Now) -> None:
+        self._ledger.out.sends.append(Look(peer, message))
+
+    def _on_stop(self, message: StopBroker, peer: PeerId, now: Now) -> None:
+        self._send(peer, Done(message.request))
+        self._presence.close(message.drain_s, now)
+
+    def _on_set_pool(self, message: SetPool, peer: PeerId, now: Now) -> None:
+        self._send(peer, self._presence.set_pool(message, now))
+
+    # -- from workers -----------------------------------------------------------------------------------
+
+    def _on_acked(self, message: Acked, peer: PeerId, now: Now) -> None:
+        self._attempts.acked(peer, (message.run, message.attempt))
+
+    def _on_started(self, message: Started, peer: PeerId, now: Now) -> None:
+        self._attempts.started(peer, message, now)
+
+    def _on_printed(self, message: Printed, peer: PeerId, now: Now) -> None:
+        self._attempts.printed(peer, message)
+
+    def _on_finished(self, message: Finished, peer: PeerId, now: Now) -> None:
+        self._attempts.finished(peer, message, now)
+
+    def _on_returned(self, message: Returned, peer: PeerId, now: Now) -> None:
+        self._attempts.returned(peer, message, now)
+
+    # -- time -------------------------------------------------------------------------------------------
+
+    def _due(self, kind: str, subject: Any, now: Now) -> None:
+        if kind == "finals":
+            self._finals.repeat(subject, now, self._ledger.out)
+        elif kind == "due":
+            record = self._ledger.runs.get(subject)
+            if record and not record.worker and record.run not in self._queue:
+                self._attempts.wait_or_queue(record, now)
+        elif kind in ("push", "revoke", "deadline", "interrupt", "kill"):
+            run, attempt, *rest = subject
+            self._attempts.due(kind, (run, attempt), rest[0] if rest else 0.0, now)
+        elif kind != "look":
+            self._presence.due(kind, subject, now)
+
+    def _count_idle(self, now: Now) -> None:
+        """Stop what nobody needs: pools that do not stay, then the broker."""
+        if self._presence.client_count or self._ledger.runs or self._presence.closing:
+            self._idle_from = None
+        elif self._idle_from is None:
+            self._idle_from = now.mono_s
+        elif self._idle_from + self._limits.idle_stop_s <= now.mono_s:
+            self._idle_from = now.mono_s
+            self._presence.stop_idle(now)
+
+    # -- pieces -----------------------------------------------------------------------------------------
+
+    def _worker_info(self, seat: Seat) -> WorkerInfo:
+        r = seat.record
+        running = next((held for held in seat.held.values() if held.started), None)
+        state = "busy" if running else "idle"
+        if seat.leaving:
+            state = "draining"
+        elif not seat.ready:
+            state = "starting"
+        return WorkerInfo(
+            worker=r.worker, pool=r.pool, pid=r.pid, host=r.host, python=r.python, state=state, serves=r.serves,
+            run=running.run if running else "", busy_since=running.attempts[-1].start if running else 0.0,
+        )  # fmt: skip
+
+    def _send(self, peer: PeerId, message: Message) -> None:
+        self._ledger.out.sends.append(Send(peer, message))
+
+    def check(self) -> None:
+        """Raise AssertionError if the machine contradicts itself (simulator and tests)."""
+        held = {run: seat for seat in self._staff.seats.values() for run in seat.held}
+        for run, record in self._ledger.runs.items():
+            assert not record.is_final, record
+            assert bool(record.worker) == (run in held), record
+            assert not (record.worker and run in self._queue), record
+            assert not record.worker or held[run].record.worker == record.worker, record
+            assert record.started <= bool(record.worker), record
+            assert len(record.attempts) <= record.attempt, record
+            assert all(a.end for a in record.attempts[:-1]), record
+            waits = run in self._queue or record.due > 0
+            assert record.worker or waits, record
+        for seat in self._staff.seats.values():
+            assert set(seat.held) <= set(self._ledger.runs), seat.record
+            assert seat.unacked <= set(seat.held) and seat.revoked <= set(seat.held), seat.record
+        live = sum(n for t, n in self._ledger.counts.items() if t not in _FINAL_TYPES)
+        assert live == len(self._ledger.runs), (self._ledger.counts, len(self._ledger.runs))
+
+
+_FINAL_TYPES = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+

@@ -1,0 +1,315 @@
+"""The client's decisions: what is repeated until the broker has recorded it, and what has ended.
+
+Every submit, watch and request stays in a table until it is answered. A broker that was restarted
+calls us a Stranger; after its Welcome everything open is said again.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatchmethod
+from typing import NamedTuple, Union
+
+import msgspec
+
+from nbtasks.core.messages import (
+    Accepted,
+    Beat,
+    Closed,
+    Done,
+    Ended,
+    HelloClient,
+    Left,
+    Message,
+    Missing,
+    NotDone,
+    Noted,
+    Output,
+    Refused,
+    Rejected,
+    RunFound,
+    RunId,
+    Runs,
+    Status,
+    Stranger,
+    Submit,
+    Value,
+    Watch,
+    Welcome,
+)
+from nbtasks.core.records import Now
+
+HELLO_S = 0.1  # pause between two Hellos until Welcome
+REPEAT_S = 1.0  # pause before an unanswered message is said again; doubled up to REPEAT_S_MAX
+REPEAT_S_MAX = 10.0
+BEAT_S = 2.0  # a Beat so often while a run is watched
+WATCH_RUNS_MAX = 1000  # ids in one Watch
+
+
+class Connected(NamedTuple):
+    """The broker answered our Hello."""
+
+    pid: int
+
+
+class Turned(NamedTuple):
+    """The broker refused our Hello for good."""
+
+    code: str
+    reason: str
+
+
+class Recorded(NamedTuple):
+    """A batch is accepted."""
+
+    batch: str
+
+
+class NotRecorded(NamedTuple):
+    batch: str
+    code: str
+    reason: str
+
+
+class RunEnded(NamedTuple):
+    ended: Ended
+
+
+class RunMissing(NamedTuple):
+    run: RunId
+
+
+class BrokerClosed(NamedTuple):
+    """The broker stops on purpose."""
+
+
+class Answered(NamedTuple):
+    """A request is answered by `message`."""
+
+    request: int
+    message: Message
+
+
+Event = Union[Connected, Turned, Recorded, NotRecorded, RunEnded, RunMissing, BrokerClosed, Answered]
+
+
+class ClientEffects(msgspec.Struct):
+    sends: list[Message] = msgspec.field(default_factory=list)
+    events: list[Event] = msgspec.field(default_factory=list)
+
+
+class _Open(msgspec.Struct):
+    """A message that is repeated until it is answered."""
+
+    message: Message
+    say_at: float  # mono seconds
+    pause_s: float = REPEAT_S
+
+
+class Client:
+    """One process that submits or watches."""
+
+    def __init__(self, hello: HelloClient) -> None:
+        self._hello = hello
+        self._boot = ""
+        self._hello_at: float | None = 0.0
+        self._submits: dict[str, _Open] = {}
+        self._requests: dict[int, _Open] = {}
+        self._watches: dict[int, tuple[RunId, ...]] = {}  # requests of our own making
+        self._watched: dict[RunId, None] = {}  # not known to have ended
+        self._last_request = 0
+        self._noted = 0
+        self._early: set[int] = set()  # numbers of finals that overtook another
+        self._beat_at = 0.0
+
+    # -- from the caller ------------------------------------------------------------------------------
+
+    def submit(self, message: Submit, now: Now) -> ClientEffects:
+        """Have this batch recorded; ends in Recorded or NotRecorded."""
+        self._submits[message.batch] = opened = _Open(message, now.mono_s + REPEAT_S)
+        if message.watch:
+            self._watched.update(dict.fromkeys(run.run for run in message.runs))
+        return ClientEffects(sends=[opened.message] if self._boot else [])
+
+    def watch(self, runs: list[RunId], now: Now) -> ClientEffects:
+        """Learn how these runs end; each ends in RunEnded or RunMissing."""
+        new = [run for run in runs if run not in self._watched]
+        self._watched.update(dict.fromkeys(new))
+        return self._say_watch(new, now)
+
+    def unwatch(self, run: RunId) -> None:
+        """Nobody waits for this run any more."""
+        self._watched.pop(run, None)
+
+    def request_number(self) -> int:
+        """A fresh number for the `request` field of a message."""
+        self._last_request += 1
+        return self._last_request
+
+    def request(self, message: Message, now: Now) -> ClientEffects:
+        """Have this request answered; ends in Answered with the same number."""
+        self._requests[message.request] = _Open(message, now.mono_s + REPEAT_S)  # type: ignore[attr-defined]
+        return ClientEffects(sends=[message] if self._boot else [])
+
+    def forget(self, request: int) -> None:
+        """Nobody waits for this answer any more."""
+        self._requests.pop(request, None)
+
+    def abandon(self, batch: str) -> None:
+        """Give up on a batch of which nobody knows whether it is recorded."""
+        if opened := self._submits.pop(batch, None):
+            for run in opened.message.runs:  # type: ignore[attr-defined]
+                self._watched.pop(run.run, None)
+
+    def leave(self) -> ClientEffects:
+        """This process ends, or talks to another home from now on."""
+        return ClientEffects(sends=[Left()])
+
+    # -- from the broker --------------------------------------------------------------------------------
+
+    def handle(self, message: Message, now: Now) -> ClientEffects:
+        effects = ClientEffects()
+        self._on(message, now, effects)
+        return effects
+
+    @singledispatchmethod
+    def _on(self, message: Message, now: Now, effects: ClientEffects) -> None:
+        raise TypeError(f"not a message to a client: {message!r}")
+
+    @_on.register
+    def _on_welcome(self, message: Welcome, now: Now, effects: ClientEffects) -> None:
+        if message.boot == self._boot:
+            return
+        self._boot, self._hello_at = message.boot, None
+        effects.events.append(Connected(message.pid))
+        for request in list(self._watches):
+            self._drop_watch(request)
+        for opened in [*self._submits.values(), *self._requests.values()]:
+            opened.say_at, opened.pause_s = now.mono_s + REPEAT_S, REPEAT_S
+            effects.sends.append(opened.message)
+        unsubmitted = {run.run for o in self._submits.values() for run in o.message.runs}  # type: ignore[attr-defined]
+        watch = self._say_watch([run for run in self._watched if run not in unsubmitted], now)
+        effects.sends += watch.sends
+
+    @_on.register
+    def _on_stranger(self, message: Stranger, now: Now, effects: ClientEffects) -> None:
+        if self._hello_at is None:
+            self._boot, self._hello_at = "", now.mono_s
+            self._hello = msgspec.structs.replace(self._hello, session=self._hello.session + 1)
+            self._noted, self._early = 0, set()
+
+    @_on.register
+    def _on_rejected(self, message: Rejected, now: Now, effects: ClientEffects) -> None:
+        effects.events.append(Turned(message.code, message.reason))
+
+    @_on.register
+    def _on_accepted(self, message: Accepted, now: Now, effects: ClientEffects) -> None:
+        if self._submits.pop(message.batch, None):
+            effects.events.append(Recorded(message.batch))
+
+    @_on.register
+    def _on_refused(self, message: Refused, now: Now, effects: ClientEffects) -> None:
+        if message.batch in self._submits:
+            self.abandon(message.batch)
+            effects.events.append(NotRecorded(message.batch, message.code, message.reason))
+
+    @_on.register
+    def _on_ended(self, message: Ended, now: Now, effects: ClientEffects) -> None:
+        if self._note(message.session, message.number, effects) and message.run in self._watched:
+            del self._watched[message.run]
+            effects.events.append(RunEnded(message))
+
+    @_on.register
+    def _on_missing(self, message: Missing, now: Now, effects: ClientEffects) -> None:
+        if self._note(message.session, message.number, effects) and message.run in self._watched:
+            del self._watched[message.run]
+            effects.events.append(RunMissing(message.run))
+
+    @_on.register
+    def _on_closed(self, message: Closed, now: Now, effects: ClientEffects) -> None:
+        effects.events.append(BrokerClosed())
+
+    @_on.register(Runs)
+    @_on.register(RunFound)
+    @_on.register(Value)
+    @_on.register(Output)
+    @_on.register(Status)
+    @_on.register(Done)
+    @_on.register(NotDone)
+    def _on_answer(self, message: Message, now: Now, effects: ClientEffects) -> None:
+        request: int = message.request  # type: ignore[attr-defined]
+        if request in self._watches:
+            self._drop_watch(request)
+        elif self._requests.pop(request, None):
+            effects.events.append(Answered(request, message))
+
+    # -- time ---------------------------------------------------------------------------------------------
+
+    def tick(self, now: Now) -> ClientEffects:
+        """Say again what was not answered."""
+        effects = ClientEffects()
+        if self._hello_at is not None:
+            if self._hello_at <= now.mono_s:
+                self._hello_at = now.mono_s + HELLO_S
+                effects.sends.append(self._hello)
+            return effects
+        for opened in [*self._submits.values(), *self._requests.values()]:
+            if opened.say_at <= now.mono_s:
+                opened.pause_s = min(2 * opened.pause_s, REPEAT_S_MAX)
+                opened.say_at = now.mono_s + opened.pause_s
+                effects.sends.append(opened.message)
+        if self._watched and self._beat_at <= now.mono_s:
+            self._beat_at = now.mono_s + BEAT_S
+            effects.sends.append(Beat())
+        return effects
+
+    def wake_at(self) -> float | None:
+        """When `tick` has something to do next (mono seconds); None: never, unless something is said."""
+        if self._hello_at is not None:
+            return self._hello_at
+        times = [o.say_at for o in self._submits.values()] + [o.say_at for o in self._requests.values()]
+        if self._watched:
+            times.append(self._beat_at)
+        return min(times, default=None)
+
+    @property
+    def is_connected(self) -> bool:
+        return bool(self._boot)
+
+    @property
+    def watched(self) -> int:
+        """Number of runs whose end is waited for."""
+        return len(self._watched)
+
+    def check(self) -> None:
+        """Raise AssertionError if the machine contradicts itself."""
+        assert all(number > self._noted for number in self._early), (self._noted, self._early)
+        assert set(self._watches) <= set(self._requests), (self._watches, self._requests)
+
+    # -- pieces ---------------------------------------------------------------------------------------------
+
+    def _note(self, session: int, number: int, effects: ClientEffects) -> bool:
+        """Count a final as arrived; False if it belongs to a session that is over."""
+        if session != self._hello.session:
+            return False  # everything open was watched again, so it is told again
+        if number > self._noted:
+            self._early.add(number)
+            while self._noted + 1 in self._early:
+                self._noted += 1
+                self._early.remove(self._noted)
+        if effects.sends and isinstance(effects.sends[-1], Noted):
+            effects.sends.pop()
+        effects.sends.append(Noted(session, self._noted))
+        return True
+
+    def _say_watch(self, runs: list[RunId], now: Now) -> ClientEffects:
+        effects = ClientEffects()
+        for i in range(0, len(runs), WATCH_RUNS_MAX):
+            number = self.request_number()
+            ids = tuple(runs[i : i + WATCH_RUNS_MAX])
+            self._watches[number] = ids
+            effects.sends += self.request(Watch(number, ids), now).sends
+        return effects
+
+    def _drop_watch(self, request: int) -> None:
+        self._watches.pop(request, None)
+        self._requests.pop(request, None)

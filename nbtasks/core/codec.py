@@ -1,0 +1,107 @@
+"""Bytes from messages and back; what is malformed, oversized or of another version is refused here.
+
+A frame is one msgpack array: [protocol, sender, [message, …]]. One frame carries a whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from nbtasks.core.messages import PROTOCOL, Message, PeerId, ToBroker, ToClient, ToPool, ToWorker
+from nbtasks.errors import ProtocolError, VersionMismatch
+
+VALUE_BYTES_MAX = 64 * 2**20  # one argument list or one result
+BATCH_BYTES_MAX = 8 * 2**20  # where a sender closes a batch, unless one value alone is larger
+BATCH_MESSAGES_MAX = 4096
+FRAME_BYTES_MAX = VALUE_BYTES_MAX + 2 * BATCH_BYTES_MAX + 2**20  # also MAXMSGSIZE of every socket
+INLINE_BYTES_MAX = 64 * 1024  # a value up to this size is told with the final; a larger one is asked for
+
+T = TypeVar("T")
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Decoder(Generic[T]):
+    """Decodes frames that hold messages of one union; strict about types, sizes and version."""
+
+    def __init__(self, union: Any) -> None:
+        self._frame = msgspec.msgpack.Decoder(tuple[int, str, list[union]])
+        self._version = msgspec.msgpack.Decoder(tuple[int, str, Any])
+
+    def decode(self, frame: bytes | memoryview) -> tuple[PeerId, list[T]]:
+        """Return sender and messages.
+
+        Raises
+        ------
+        VersionMismatch
+            The frame is whole but of another protocol version.
+        ProtocolError
+            It is anything else that this side does not understand.
+        """
+        if len(frame) > FRAME_BYTES_MAX:
+            raise ProtocolError(f"a frame of {len(frame)} bytes; at most {FRAME_BYTES_MAX} are allowed")
+        try:
+            protocol, sender, messages = self._frame.decode(frame)
+        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+            self._refuse_other_version(frame)
+            raise ProtocolError(f"not a frame of protocol {PROTOCOL}: {error}") from None
+        if protocol != PROTOCOL:
+            raise VersionMismatch(f"a frame of protocol {protocol}; this side speaks {PROTOCOL}")
+        if not 0 < len(sender) <= 64 or len(messages) > BATCH_MESSAGES_MAX:
+            raise ProtocolError(f"a frame with sender of {len(sender)} characters and {len(messages)} messages")
+        return sender, messages
+
+    def _refuse_other_version(self, frame: bytes | memoryview) -> None:
+        try:
+            protocol, _, _ = self._version.decode(frame)
+        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+            return
+        if protocol != PROTOCOL:
+            raise VersionMismatch(f"a frame of protocol {protocol}; this side speaks {PROTOCOL}")
+
+
+for_broker: Decoder[ToBroker] = Decoder(ToBroker)
+for_client: Decoder[ToClient] = Decoder(ToClient)
+for_worker: Decoder[ToWorker] = Decoder(ToWorker)
+for_pool: Decoder[ToPool] = Decoder(ToPool)
+
+
+def encode(sender: PeerId, messages: list[Message]) -> bytes:
+    """Return the one frame that holds all `messages`."""
+    return _encoder.encode((PROTOCOL, sender, messages))
+
+
+def batches(messages: Iterable[Message]) -> list[list[Message]]:
+    """Cut messages into batches of at most `BATCH_BYTES_MAX` of payload and `BATCH_MESSAGES_MAX` messages.
+
+    A message that alone is larger goes alone.
+    """
+    cut: list[list[Message]] = []
+    size = 0
+    for message in messages:
+        weight = payload_bytes(message)
+        if not cut or size + weight > BATCH_BYTES_MAX or len(cut[-1]) >= BATCH_MESSAGES_MAX:
+            cut.append([])
+            size = 0
+        cut[-1].append(message)
+        size += weight
+    return cut
+
+
+def payload_bytes(message: Message) -> int:
+    """Bytes of the payloads in a message; headers are not counted."""
+    size = 0
+    for name in ("value", "code", "args", "body", "last_words"):
+        size += len(getattr(message, name, b""))
+    for chunk in getattr(message, "chunks", ()) if type(message).__name__ == "Output" else ():
+        size += len(chunk)
+    for run in getattr(message, "runs", ()) if type(message).__name__ == "Submit" else ():
+        size += len(run.args) + len(run.parameters)
+    return size
+
+
+def spec_bytes(spec: Any) -> bytes:
+    """The bytes whose digest names a spec."""
+    return _encoder.encode(spec)

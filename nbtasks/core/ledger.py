@@ -1,0 +1,106 @@
+"""The live runs, and the only place where a run changes.
+
+Every change is noted in the `Output` under construction, so that what is in memory after a pass is
+what is committed by it. Final runs leave the memory with that pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from nbtasks.core.messages import Attempt, Moment, NewRun, PeerId, RunId, Submit
+from nbtasks.core.records import NewRow, Output, RunRecord
+from nbtasks.core.states import FINAL, Cause, State, StateType, move
+
+
+class Ledger:
+    """Records of live runs by id, and counts of all runs by state type."""
+
+    def __init__(self) -> None:
+        self.runs: dict[RunId, RunRecord] = {}
+        self.counts: dict[str, int] = {str(t): 0 for t in StateType}
+        self.last_seq = 0
+        self.out = Output()
+
+    def restore(self, records: Iterable[RunRecord], counts: dict[str, int], last_seq: int) -> None:
+        """Take over what the table holds; `counts` include final runs."""
+        self.runs = {record.run: record for record in records}
+        self.counts.update(counts)
+        self.last_seq = last_seq
+
+    def take(self) -> Output:
+        """Hand over what has to be committed and sent."""
+        out, self.out = self.out, Output()
+        return out
+
+    def add(self, new: NewRun, submit: Submit, spec_id: str, unix_s: float) -> RunRecord:
+        self.last_seq += 1
+        state = State.PENDING
+        record = RunRecord(
+            seq=self.last_seq,
+            run=new.run,
+            batch=submit.batch,
+            spec=submit.spec,
+            spec_id=spec_id,
+            parent=submit.parent,
+            submitted=unix_s,
+            state=state,
+            at=unix_s,
+            history=(Moment(state.value, unix_s),),
+        )
+        self.runs[new.run] = record
+        self.counts[state.type.value] += 1
+        self.out.new.append(NewRow(record, new.args, new.parameters))
+        return record
+
+    def touch(self, record: RunRecord) -> None:
+        """Note that a field changed which is not the state."""
+        self.out.changed[record.seq] = record
+
+    def change(self, record: RunRecord, cause: Cause, unix_s: float, message: str = "") -> None:
+        """Move the run along `cause`; a state that it enters anew is added to its history."""
+        old, new = record.state, move(record.state, cause)
+        unix_s = max(unix_s, record.at)  # the wall clock may have been set back
+        if new is not old:
+            self.counts[old.type.value] -= 1
+            self.counts[new.type.value] += 1
+            record.state, record.at = new, unix_s
+            record.history = (*record.history, Moment(new.value, unix_s, message))
+        record.message = message
+        self.out.changed[record.seq] = record
+        if new in FINAL:
+            record.worker, record.started, record.stop, record.due = "", False, "", 0.0
+            del self.runs[record.run]
+
+    # -- attempts -------------------------------------------------------------------------------------
+
+    def assign(self, record: RunRecord, worker: PeerId) -> None:
+        """Give the run to a worker under a fresh attempt number."""
+        record.attempt += 1
+        record.worker, record.started, record.stop, record.chunks, record.due = worker, False, "", 0, 0.0
+        self.touch(record)
+
+    def charge(self, record: RunRecord, pid: int, start: float) -> None:
+        """User code of the current attempt began at `start` (UNIX seconds)."""
+        if record.started:
+            return
+        start = max(start, record.submitted)
+        record.started = True
+        record.attempts = (*record.attempts, Attempt(len(record.attempts) + 1, record.worker, pid, start))
+        if record.state is State.CANCELLING:
+            self.touch(record)
+        else:
+            self.change(record, Cause.STARTED, start)
+
+    def end_attempt(self, record: RunRecord, end: float, outcome: str) -> None:
+        """Close the row of the charged attempt; it must have been charged."""
+        last = record.attempts[-1]
+        closed = msgspec.structs.replace(last, end=max(end, last.start), outcome=outcome)
+        record.attempts = (*record.attempts[:-1], closed)
+
+    def release(self, record: RunRecord) -> None:
+        """Nobody holds the run any more."""
+        record.worker, record.started, record.stop = "", False, ""
+        self.touch(record)

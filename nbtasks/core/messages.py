@@ -1,0 +1,531 @@
+"""The wire protocol: every message that ever crosses a socket, and nothing else.
+
+Commands go down in the imperative (Submit, Push, Cancel); facts come up in the past tense
+(Accepted, Acked, Finished). No message is a request that blocks for its reply: what is lost is said
+again by whoever still needs its effect, so everything here can be repeated without harm.
+
+Values, code and arguments are bytes that only clients and workers open.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+import msgspec
+
+PROTOCOL = 1  # raised whenever a message changes in a way the other side would misread
+
+RunId = str  # canonical UUIDv7, 36 characters
+PeerId = str  # "c-…" client, "w-…" worker, "p-…" pool; fresh at each start, so it is the incarnation too
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, tag=True, forbid_unknown_fields=True):
+    """A message; the class name is its tag on the wire."""
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A piece of a message; never sent alone."""
+
+
+# -- vocabulary -----------------------------------------------------------------------------------
+
+
+class Spec(Part, frozen=True):
+    """A task as it was when it was delayed: shared by all runs of a batch, stored once."""
+
+    key: str
+    name: str
+    python: str  # "3.11": a pickled function runs on the minor version that made it
+    code: str  # digest of the pickled function; "" when only a serving pool can run it
+    version: str = ""  # digest of the function's source, for people
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    retries: int = 0
+    retry_delay_s: float = 0.0
+    crash_retries: int = 0
+    timeout_s: float = 0.0  # 0: none
+    grace_s: float = 3.0
+    log_prints: bool = False
+    cwd: str = ""
+    sys_path: tuple[str, ...] = ()
+
+
+class NewRun(Part, frozen=True):
+    """One run of a batch, named by the client so that a repeated submit is no new run."""
+
+    run: RunId
+    args: bytes
+    parameters: str = "{}"  # JSON object: name -> safe repr
+
+
+class Held(Part, frozen=True):
+    """An attempt that a worker has in its hands."""
+
+    run: RunId
+    attempt: int
+    started: bool = False
+    ended: bool = False  # its Finished will follow, or follow again
+
+
+class Attempt(Part, frozen=True):
+    """One charged attempt, as shown to users."""
+
+    number: int
+    worker: PeerId
+    pid: int
+    start: float  # UNIX seconds
+    end: float = 0.0  # UNIX seconds; 0: not ended
+    outcome: str = ""
+
+
+class Moment(Part, frozen=True):
+    """A state that a run was in, and since when."""
+
+    state: str
+    at: float  # UNIX seconds
+    message: str = ""
+
+
+class RunInfo(Part, frozen=True):
+    """What may be known of a run without opening a payload."""
+
+    run: RunId
+    spec: Spec
+    submitted: float  # UNIX seconds
+    parameters: str
+    parent: RunId
+    state: str
+    message: str
+    at: float  # UNIX seconds
+    history: tuple[Moment, ...]
+    attempts: tuple[Attempt, ...]
+    worker: PeerId = ""
+    output_bytes: int = 0
+
+
+class WorkerInfo(Part, frozen=True):
+    worker: PeerId
+    pool: PeerId
+    pid: int
+    host: str
+    python: str
+    state: str  # starting, idle, busy, draining
+    serves: tuple[str, ...] | None  # task keys; None: any task
+    run: RunId = ""
+    busy_since: float = 0.0  # UNIX seconds; 0: idle
+
+
+class PoolInfo(Part, frozen=True):
+    pool: PeerId
+    pid: int
+    host: str
+    generic: bool
+    serves: tuple[str, ...] | None
+    least: int
+    most: int
+    workers: int
+
+
+class RunFilter(Part, frozen=True):
+    """Which runs to list, newest first."""
+
+    states: tuple[str, ...] = ()  # state types or names; empty: all
+    key: str = ""  # task key or task name; empty: all
+    tag: str = ""
+    limit: int = 100
+    before: int = 0  # only runs that arrived before this sequence number; 0: from the newest
+
+
+# -- any peer -> broker -----------------------------------------------------------------------------
+
+
+class HelloClient(Message, frozen=True):
+    """A client is here; said again until Welcome, and whenever the broker calls us a Stranger."""
+
+    version: str
+    python: str
+    pid: int
+    host: str
+    session: int = 1  # raised whenever the client forgets what it was told: finals are numbered within it
+
+
+class HelloWorker(Message, frozen=True):
+    """A worker is able to run; `held` is the truth about what it has in its hands."""
+
+    version: str
+    python: str
+    pid: int
+    born: float  # process start time, UNIX seconds: tells a reused pid
+    host: str
+    pool: PeerId
+    marker: str  # path of the marker file
+    serves: tuple[str, ...] | None
+    held: tuple[Held, ...] = ()
+
+
+class HelloPool(Message, frozen=True):
+    """A pool is here; `workers` are the processes it watches."""
+
+    version: str
+    python: str
+    pid: int
+    born: float
+    host: str
+    generic: bool  # the one pool that `%nbtasks workers N` sets
+    serves: tuple[str, ...] | None
+    least: int
+    most: int
+    stays: bool  # keeps the broker from its idle stop
+    workers: tuple[PeerId, ...] = ()
+
+
+class Left(Message, frozen=True):
+    """This peer ends now, of its own will, and holds nothing."""
+
+
+# -- client -> broker -----------------------------------------------------------------------------
+
+
+class Submit(Message, frozen=True):
+    """Record these runs, all or none; repeated until Accepted or Refused."""
+
+    batch: str
+    spec: Spec
+    code: bytes
+    runs: tuple[NewRun, ...]
+    parent: RunId = ""
+    watch: bool = True
+
+
+class Watch(Message, frozen=True):
+    """Tell me how these runs end; answered by Done."""
+
+    request: int
+    runs: tuple[RunId, ...]
+
+
+class Noted(Message, frozen=True):
+    """Finals up to this number have arrived; cumulative."""
+
+    session: int
+    upto: int
+
+
+class Beat(Message, frozen=True):
+    """I am still here and wait for something: a broker that does not know me says Stranger."""
+
+
+class Cancel(Message, frozen=True):
+    """End these runs; answered by Done once every change is recorded."""
+
+    request: int
+    runs: tuple[RunId, ...]
+
+
+class GetRuns(Message, frozen=True):
+    request: int
+    filter: RunFilter
+
+
+class GetRun(Message, frozen=True):
+    request: int
+    run: RunId
+
+
+class GetValue(Message, frozen=True):
+    """The result or the exception of a final run, however large."""
+
+    request: int
+    run: RunId
+
+
+class GetOutput(Message, frozen=True):
+    """The output chunks of a run from number `after` on, as many as fit one message."""
+
+    request: int
+    run: RunId
+    after: int = 0
+
+
+class GetStatus(Message, frozen=True):
+    request: int
+
+
+class StopBroker(Message, frozen=True):
+    """Stop the pools (after a drain of at most `drain_s`), then the broker."""
+
+    request: int
+    drain_s: float = 30.0
+
+
+class SetPool(Message, frozen=True):
+    """Let a pool have between `least` and `most` workers; `most` = 0 stops it after a drain."""
+
+    request: int
+    pool: PeerId  # "": the generic pool
+    least: int
+    most: int
+    drain_s: float = 30.0
+
+
+# -- broker -> client -------------------------------------------------------------------------------
+
+
+class Welcome(Message, frozen=True):
+    """The broker knows you and has seen your subscription. `boot` is fresh at each broker start."""
+
+    boot: str
+    pid: int
+
+
+class Stranger(Message, frozen=True):
+    """The broker does not know you (it was restarted): say Hello again."""
+
+    boot: str
+
+
+class Rejected(Message, frozen=True):
+    """The Hello was refused for good."""
+
+    code: str  # "version", "generic"
+    reason: str
+
+
+class Accepted(Message, frozen=True):
+    """Every run of the batch is recorded."""
+
+    batch: str
+
+
+class Refused(Message, frozen=True):
+    """No run of the batch is recorded."""
+
+    batch: str
+    code: str  # "queue_full", "conflict"
+    reason: str
+
+
+class Ended(Message, frozen=True):
+    """A watched run is final. Numbered per client and session from 1, said again until noted."""
+
+    session: int
+    number: int
+    run: RunId
+    state: str
+    message: str
+    at: float  # UNIX seconds
+    value: bytes = b""  # pickled result, or pickled failure
+    fetch: bool = False  # the value is too large to be told: GetValue brings it
+
+
+class Missing(Message, frozen=True):
+    """A watched run is not recorded here. Numbered like Ended."""
+
+    session: int
+    number: int
+    run: RunId
+
+
+class Closed(Message, frozen=True):
+    """The broker stops on purpose: do not start it again just to wait."""
+
+
+class Runs(Message, frozen=True):
+    request: int
+    rows: tuple[RunInfo, ...]
+    more: int = 0  # pass as `before` to go on; 0: that was all
+
+
+class RunFound(Message, frozen=True):
+    request: int
+    row: RunInfo | None
+
+
+class Value(Message, frozen=True):
+    request: int
+    found: bool
+    value: bytes = b""
+
+
+class Output(Message, frozen=True):
+    """Chunks of nbformat outputs, JSON arrays, in order; `more` > 0: ask again after it."""
+
+    request: int
+    chunks: tuple[bytes, ...]
+    more: int = 0
+
+
+class Status(Message, frozen=True):
+    request: int
+    pid: int
+    boot: str
+    home: str
+    started: float  # UNIX seconds
+    clients: int
+    workers: tuple[WorkerInfo, ...]
+    pools: tuple[PoolInfo, ...]
+    counts: dict[str, int]  # state type -> number of runs, all eight keys
+    queues: dict[str, tuple[int, float]]  # task key -> depth, age of the oldest in seconds
+
+
+class Done(Message, frozen=True):
+    """A request took effect (and is recorded)."""
+
+    request: int
+
+
+class NotDone(Message, frozen=True):
+    request: int
+    reason: str
+
+
+# -- broker -> worker ---------------------------------------------------------------------------------
+
+
+class Push(Message, frozen=True):
+    """Execute this attempt; published on the worker's topic, repeated until Acked."""
+
+    run: RunId
+    attempt: int
+    number: int  # which charged attempt this will be, from 1
+    spec: Spec
+    code: bytes
+    args: bytes
+    parent: RunId = ""
+
+
+class Interrupt(Message, frozen=True):
+    """Interrupt this attempt if it runs, drop it if it waits; repeated until it is Finished."""
+
+    run: RunId
+    attempt: int
+    reason: str  # "cancel", "timeout", "stale"
+
+
+class Revoke(Message, frozen=True):
+    """Hand this attempt back if its code has not started."""
+
+    run: RunId
+    attempt: int
+
+
+class Kept(Message, frozen=True):
+    """What came with Finished is recorded: forget it."""
+
+    run: RunId
+    attempt: int
+
+
+class OutputKept(Message, frozen=True):
+    """Output chunks of this attempt up to this number are recorded."""
+
+    run: RunId
+    attempt: int
+    upto: int
+
+
+class Leave(Message, frozen=True):
+    """Take nothing new; end when your hands are empty."""
+
+
+# -- worker -> broker ---------------------------------------------------------------------------------
+
+
+class Acked(Message, frozen=True):
+    """The push has arrived."""
+
+    run: RunId
+    attempt: int
+
+
+class Started(Message, frozen=True):
+    """User code has begun; for display and deadlines, the marker file decides."""
+
+    run: RunId
+    attempt: int
+    at: float  # UNIX seconds
+
+
+class Printed(Message, frozen=True):
+    """One chunk of output, numbered from 1 within the attempt, repeated until kept."""
+
+    run: RunId
+    attempt: int
+    number: int
+    body: bytes  # JSON array of nbformat outputs
+
+
+class Finished(Message, frozen=True):
+    """An attempt ended. It counts once all its `chunks` of output are recorded."""
+
+    run: RunId
+    attempt: int
+    outcome: str  # "completed", "raised", "cancelled", "timed_out", "crashed"
+    message: str  # "" or "ValueError: …", one line
+    value: bytes  # pickled result, or pickled failure
+    chunks: int
+    start: float  # UNIX seconds
+    end: float  # UNIX seconds
+
+
+class Returned(Message, frozen=True):
+    """The attempt was handed back: its code has not started and will not."""
+
+    run: RunId
+    attempt: int
+
+
+# -- broker <-> pool ----------------------------------------------------------------------------------
+
+
+class Want(Message, frozen=True):
+    """Have this many workers alive; repeated with every change."""
+
+    workers: int
+
+
+class Kill(Message, frozen=True):
+    """End this worker if its marker names this very attempt; repeated until Exited."""
+
+    worker: PeerId
+    run: RunId
+    attempt: int
+
+
+class Disband(Message, frozen=True):
+    """Start nothing more, let the workers leave, end."""
+
+    drain_s: float
+
+
+class Draining(Message, frozen=True):
+    """The pool was asked to stop: give its workers nothing new, take back what is unstarted."""
+
+    drain_s: float
+
+
+class Exited(Message, frozen=True):
+    """A worker process is gone: a fact. `held` is what its marker file names (see `wire.marker`)."""
+
+    worker: PeerId
+    status: str  # "exit status 3", "killed by SIGKILL", "exit status unknown"
+    held: tuple[Held, ...] = ()
+    last_words: bytes = b""  # JSON array of nbformat outputs: what the spool still held
+
+
+class ExitNoted(Message, frozen=True):
+    """The exit of this worker is recorded."""
+
+    worker: PeerId
+
+
+ToBroker = Union[
+    HelloClient, HelloWorker, HelloPool, Left, Submit, Watch, Noted, Beat, Cancel, GetRuns, GetRun, GetValue,
+    GetOutput, GetStatus, StopBroker, SetPool, Acked, Started, Printed, Finished, Returned, Draining, Exited,
+]  # fmt: skip
+ToClient = Union[
+    Welcome, Stranger, Rejected, Accepted, Refused, Ended, Missing, Closed, Runs, RunFound, Value, Output, Status, Done,
+    NotDone,
+]  # fmt: skip
+ToWorker = Union[Welcome, Stranger, Rejected, Push, Interrupt, Revoke, Kept, OutputKept, Leave]
+ToPool = Union[Welcome, Stranger, Rejected, Want, Kill, Disband, ExitNoted]

@@ -1,0 +1,64 @@
+"""What follows from the end of an attempt: the one place that decides between a retry and a final state."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nbtasks.core.messages import Spec
+from nbtasks.core.records import RunRecord
+from nbtasks.core.states import Cause
+
+COMPLETED, RAISED, CANCELLED, TIMED_OUT, CRASHED = "completed", "raised", "cancelled", "timed_out", "crashed"
+DIED = "died"  # the process is gone while user code ran; said by whoever saw it, not by the worker
+
+OUTCOMES = frozenset({COMPLETED, RAISED, CANCELLED, TIMED_OUT, CRASHED, DIED})
+
+
+class Verdict(NamedTuple):
+    """What happens to the run now."""
+
+    cause: Cause
+    message: str = ""
+    due: float = 0.0  # UNIX seconds; of a delayed retry
+
+
+def retry_delay_s(spec: Spec, failures: int) -> float | None:
+    """Pause before the next attempt after `failures` failed ones; None: there is no next one."""
+    return spec.retry_delay_s if failures <= spec.retries else None
+
+
+def after_attempt(record: RunRecord, outcome: str, message: str, unix_s: float) -> Verdict:
+    """Judge the end of a charged attempt.
+
+    Parameters
+    ----------
+    outcome
+        One of `OUTCOMES`, as seen from outside; what the run is being stopped for is in the record.
+    message
+        One line about an exception or an exit.
+    unix_s
+        The time from which a retry's delay counts.
+    """
+    if outcome == COMPLETED:
+        return Verdict(Cause.COMPLETED, message)
+    if record.stop == "cancel":
+        return Verdict(Cause.CANCELLED)
+    if record.stop == "timeout" or outcome == TIMED_OUT:
+        return _failed(record, Cause.TIMED_OUT, f"exceeded {record.spec.timeout_s:g} s", unix_s)
+    if outcome == DIED:
+        if record.crashes < record.spec.crash_retries:
+            return Verdict(Cause.CRASHED_RETRY, message)
+        return Verdict(Cause.CRASHED, message)
+    if outcome == RAISED:
+        return _failed(record, Cause.RAISED, message, unix_s)
+    # SystemExit, or an interrupt that nobody here asked for: the code wanted out, so it is not run again
+    return Verdict(Cause.CRASHED, message)
+
+
+def _failed(record: RunRecord, last: Cause, message: str, unix_s: float) -> Verdict:
+    delay_s = retry_delay_s(record.spec, record.failures + 1)
+    if delay_s is None:
+        return Verdict(last, message)
+    if delay_s <= 0:
+        return Verdict(Cause.RAISED_RETRY, message)
+    return Verdict(Cause.RAISED_RETRY_LATER, message, unix_s + delay_s)

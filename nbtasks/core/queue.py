@@ -1,0 +1,90 @@
+"""Runs that may start: one lane per task and Python version, first come first served in each.
+
+A worker takes the oldest run of the lanes it can execute, so the order between tasks is that of
+arrival, and a lane that nobody serves costs the others nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+from nbtasks.core.messages import RunId
+from nbtasks.core.records import RunRecord
+
+Lane = tuple[str, str, bool]  # task key, Python minor, whether the code travelled
+
+
+def lane_of(record: RunRecord) -> Lane:
+    return record.spec.key, record.spec.python, bool(record.spec.code)
+
+
+class ReadyQueue:
+    """Unassigned runs that are due."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Lane, list[tuple[int, RunId]]] = {}
+        self._ready: dict[RunId, RunRecord] = {}
+        self._depth: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    def __contains__(self, run: RunId) -> bool:
+        return run in self._ready
+
+    def add(self, record: RunRecord) -> None:
+        """Put a run in; one that was handed back keeps its place by its sequence number."""
+        if record.run in self._ready:
+            return
+        self._ready[record.run] = record
+        self._depth[record.spec.key] = self._depth.get(record.spec.key, 0) + 1
+        heapq.heappush(self._lanes.setdefault(lane_of(record), []), (record.seq, record.run))
+
+    def remove(self, record: RunRecord) -> None:
+        """Take a run out wherever it is; its entry in the lane is skipped later."""
+        if self._ready.pop(record.run, None) is None:
+            return
+        key = record.spec.key
+        self._depth[key] -= 1
+        if not self._depth[key]:
+            del self._depth[key]
+
+    def first(self, serves: tuple[str, ...] | None, python: str) -> RunRecord | None:
+        """The oldest run that a worker with these properties can execute; it stays in."""
+        best: RunRecord | None = None
+        for lane in self._lanes_for(serves, python):
+            record = self._head(lane)
+            if record and (best is None or record.seq < best.seq):
+                best = record
+        return best
+
+    def count_for(self, serves: tuple[str, ...] | None, python: str) -> int:
+        """How many runs such a worker could execute."""
+        return sum(self._size(lane) for lane in self._lanes_for(serves, python))
+
+    def depths(self) -> dict[str, int]:
+        """Number of runs by task key."""
+        return dict(self._depth)
+
+    def oldest(self, key: str) -> RunRecord | None:
+        heads = [self._head(lane) for lane in list(self._lanes) if lane[0] == key]
+        return min((head for head in heads if head), key=lambda head: head.seq, default=None)
+
+    def _lanes_for(self, serves: tuple[str, ...] | None, python: str) -> Iterable[Lane]:
+        if serves is None:
+            return [lane for lane in self._lanes if lane[1] == python and lane[2]]
+        return [(key, python, travelled) for key in serves for travelled in (True, False)]
+
+    def _head(self, lane: Lane) -> RunRecord | None:
+        heap = self._lanes.get(lane)
+        while heap:
+            if record := self._ready.get(heap[0][1]):
+                return record
+            heapq.heappop(heap)
+        self._lanes.pop(lane, None)
+        return None
+
+    def _size(self, lane: Lane) -> int:
+        # entries of runs that were taken out make this too large for a moment; it only sizes pools
+        return len(self._lanes.get(lane, ())) if self._head(lane) else 0

@@ -1,0 +1,204 @@
+"""What the machines remember, and what they ask the outside to do.
+
+A machine never acts. It returns an `Output`: rows to be committed first, then messages to be sent,
+then local acts (start a process, give a run to the main thread). Records are changed in place by
+the machine that owns them; an edge that keeps an `Output` must encode its rows before it feeds the
+machine again.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Union
+
+import msgspec
+
+from nbtasks.core.messages import (
+    Attempt,
+    GetOutput,
+    GetRun,
+    GetRuns,
+    GetValue,
+    Message,
+    Moment,
+    PeerId,
+    Push,
+    RunId,
+    Spec,
+)
+from nbtasks.core.states import FINAL, State
+
+
+class Now(NamedTuple):
+    """The time as a machine sees it."""
+
+    mono_s: float  # for resends and grace; never stored
+    unix_s: float  # for due times and stamps; stored
+
+
+class RunRecord(msgspec.Struct):
+    """One row of the journal, and all that the broker knows of a live run; never its payload."""
+
+    seq: int  # order of arrival; the primary key
+    run: RunId
+    batch: str
+    spec: Spec  # shared between the runs of a batch
+    spec_id: str
+    parent: RunId
+    submitted: float  # UNIX seconds
+    state: State = State.PENDING
+    message: str = ""
+    at: float = 0.0  # UNIX seconds, since when it is in this state
+    history: tuple[Moment, ...] = ()
+    attempts: tuple[Attempt, ...] = ()  # charged ones only
+    attempt: int = 0  # fencing token of the newest assignment; 0: never assigned
+    worker: PeerId = ""  # who holds it; "" when nobody does
+    started: bool = False  # user code of the newest assignment began
+    stop: str = ""  # why it is being interrupted: "", "cancel", "timeout"
+    due: float = 0.0  # UNIX seconds, not before
+    failures: int = 0  # charged attempts that raised or timed out
+    crashes: int = 0  # charged attempts whose process died
+    chunks: int = 0  # output chunks recorded of the newest assignment, without a gap
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL
+
+
+class WorkerRecord(msgspec.Struct):
+    """A worker that holds runs or may take some; kept on disk so that a new broker can find it dead."""
+
+    worker: PeerId
+    pool: PeerId
+    pid: int
+    born: float
+    host: str
+    python: str
+    marker: str
+    serves: tuple[str, ...] | None
+
+
+class PoolRecord(msgspec.Struct):
+    pool: PeerId
+    pid: int
+    born: float
+    host: str
+    generic: bool
+    serves: tuple[str, ...] | None
+    least: int
+    most: int
+    stays: bool
+
+
+PeerRecord = Union[WorkerRecord, PoolRecord]
+
+
+class NewRow(msgspec.Struct):
+    """A run that was just accepted, with what only the journal keeps."""
+
+    record: RunRecord
+    args: bytes
+    parameters: str
+
+
+# -- local acts of workers and pools ------------------------------------------------------------------
+
+
+class Execute(NamedTuple):
+    """Give this attempt to the main thread."""
+
+    push: Push
+
+
+class Break(NamedTuple):
+    """Interrupt the main thread, if it is in the user code of this very attempt."""
+
+    run: RunId
+    attempt: int
+    reason: str
+
+
+class Launch(NamedTuple):
+    """Start a worker process under this name."""
+
+    worker: PeerId
+
+
+class Signal(NamedTuple):
+    """Send a signal to a worker's process group, if its marker still names (run, attempt); no check if run is ""."""
+
+    worker: PeerId
+    name: str  # "SIGTERM", "SIGKILL"
+    run: RunId = ""
+    attempt: int = 0
+
+
+class Exit(NamedTuple):
+    """End this process with `status`."""
+
+    status: int
+
+
+Act = Union[Execute, Break, Launch, Signal, Exit]
+
+
+# -- sends ------------------------------------------------------------------------------------------
+
+
+class Send(NamedTuple):
+    """Send `message` to `peer` as it is."""
+
+    peer: PeerId
+    message: Message
+
+
+class PushRun(NamedTuple):
+    """Publish the current attempt of `record` to its worker; the edge attaches code and arguments."""
+
+    record: RunRecord
+    again: bool  # not the first time: leave nothing out
+
+
+class TellEnd(NamedTuple):
+    """Tell a client how a run ended; the edge attaches state and value from the row."""
+
+    peer: PeerId
+    session: int
+    number: int
+    run: RunId
+
+
+class Look(NamedTuple):
+    """Answer a query from the committed rows."""
+
+    peer: PeerId
+    query: Union[GetRuns, GetRun, GetValue, GetOutput]
+
+
+Sent = Union[Send, PushRun, TellEnd, Look]
+
+
+class Output(msgspec.Struct):
+    """What the broker asks for: commit all of the first block, then perform `sends` in order."""
+
+    new: list[NewRow] = msgspec.field(default_factory=list)
+    specs: list[tuple[str, Spec, bytes]] = msgspec.field(default_factory=list)  # id, spec, code
+    changed: dict[int, RunRecord] = msgspec.field(default_factory=dict)  # seq -> row as it stands
+    values: list[tuple[int, bytes]] = msgspec.field(default_factory=list)  # seq, pickled
+    chunks: list[tuple[int, int, int, bytes]] = msgspec.field(default_factory=list)  # seq, attempt, number, body
+    peers: dict[PeerId, PeerRecord | None] = msgspec.field(default_factory=dict)  # None: forget it
+
+    sends: list[Sent] = msgspec.field(default_factory=list)
+    signals: list[Signal] = msgspec.field(default_factory=list)  # to local workers whose pool is gone
+    stop: bool = False  # the broker has nothing more to do
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self.new or self.specs or self.changed or self.values or self.chunks or self.peers)
+
+
+class Effects(msgspec.Struct):
+    """What a client, worker or pool asks for: messages to the broker, then local acts."""
+
+    sends: list[Message] = msgspec.field(default_factory=list)
+    acts: list[Act] = msgspec.field(default_factory=list)

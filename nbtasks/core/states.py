@@ -1,0 +1,151 @@
+"""The life of a run, as one table.
+
+Everything that may happen to a run is a row of `MOVES`; nothing else in nbtasks assigns a state. A
+state is known by its *name* (what a user reads); several names share one *type* (what a program
+tests). Which worker holds a run is not part of its state: a pushed run is still Pending.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from nbtasks.errors import IllegalMove
+
+
+class StateType(str, Enum):
+    """What a program tests for; every state name belongs to exactly one of these eight."""
+
+    SCHEDULED = "SCHEDULED"  # not before a time that lies ahead
+    PENDING = "PENDING"  # may start as soon as a worker is free
+    RUNNING = "RUNNING"
+    CANCELLING = "CANCELLING"  # cancel asked; the code may still be running
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    CRASHED = "CRASHED"  # the process died, or the code left the interpreter
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class State(str, Enum):
+    """What a user reads. The value is the name that is shown and stored."""
+
+    AWAITING_RETRY = "AwaitingRetry"  # a delayed retry, until its code starts again
+    PENDING = "Pending"
+    RUNNING = "Running"
+    RETRYING = "Retrying"  # an immediate retry, from the failure on
+    CANCELLING = "Cancelling"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    TIMED_OUT = "TimedOut"
+    CANCELLED = "Cancelled"
+    CRASHED = "Crashed"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def type(self) -> StateType:
+        return TYPES[self]
+
+
+TYPES: dict[State, StateType] = {
+    State.AWAITING_RETRY: StateType.SCHEDULED,
+    State.PENDING: StateType.PENDING,
+    State.RUNNING: StateType.RUNNING,
+    State.RETRYING: StateType.RUNNING,
+    State.CANCELLING: StateType.CANCELLING,
+    State.COMPLETED: StateType.COMPLETED,
+    State.FAILED: StateType.FAILED,
+    State.TIMED_OUT: StateType.FAILED,
+    State.CANCELLED: StateType.CANCELLED,
+    State.CRASHED: StateType.CRASHED,
+}
+
+FINAL = frozenset({State.COMPLETED, State.FAILED, State.TIMED_OUT, State.CANCELLED, State.CRASHED})
+
+
+class Cause(str, Enum):
+    """What may happen to a run; the label of an arrow in the diagram."""
+
+    STARTED = "started"  # user code of an attempt begins
+    COMPLETED = "completed"
+    RAISED = "raised"  # the last attempt failed
+    RAISED_RETRY = "raised, retry now"
+    RAISED_RETRY_LATER = "raised, retry later"
+    TIMED_OUT = "timed out"  # the last attempt was interrupted at its deadline
+    CRASHED = "crashed"
+    CRASHED_RETRY = "crashed, run again"
+    CANCEL = "cancel"  # asked while a worker holds it
+    CANCELLED = "cancelled"  # confirmed, or nobody held it
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_ENDINGS = {
+    Cause.COMPLETED: State.COMPLETED,
+    Cause.RAISED: State.FAILED,
+    Cause.RAISED_RETRY: State.RETRYING,
+    Cause.RAISED_RETRY_LATER: State.AWAITING_RETRY,
+    Cause.TIMED_OUT: State.TIMED_OUT,
+    Cause.CRASHED: State.CRASHED,
+    Cause.CRASHED_RETRY: State.RETRYING,
+}
+
+MOVES: dict[State, dict[Cause, State]] = {
+    State.PENDING: {
+        Cause.STARTED: State.RUNNING,
+        Cause.CANCEL: State.CANCELLING,
+        Cause.CANCELLED: State.CANCELLED,
+    },
+    State.RUNNING: {**_ENDINGS, Cause.CANCEL: State.CANCELLING},
+    State.AWAITING_RETRY: {
+        Cause.STARTED: State.RETRYING,
+        Cause.CANCEL: State.CANCELLING,
+        Cause.CANCELLED: State.CANCELLED,
+    },
+    State.RETRYING: {
+        **_ENDINGS,
+        Cause.STARTED: State.RETRYING,
+        Cause.CANCEL: State.CANCELLING,
+        Cause.CANCELLED: State.CANCELLED,
+    },
+    State.CANCELLING: {
+        Cause.COMPLETED: State.COMPLETED,  # it was faster than the interrupt: the work is kept
+        Cause.CANCELLED: State.CANCELLED,
+    },
+    State.COMPLETED: {},
+    State.FAILED: {},
+    State.TIMED_OUT: {},
+    State.CANCELLED: {},
+    State.CRASHED: {},
+}
+
+
+def move(state: State, cause: Cause) -> State:
+    """Return the state that `cause` leads to from `state`.
+
+    Raises
+    ------
+    IllegalMove
+        The pair is not in `MOVES`.
+    """
+    try:
+        return MOVES[state][cause]
+    except KeyError:
+        raise IllegalMove(f"{cause} cannot happen to a run that is {state}") from None
+
+
+def mermaid() -> str:
+    """Draw `MOVES` as a mermaid state diagram; the README holds a copy and a test compares them."""
+    rows = ["stateDiagram-v2", f"    [*] --> {State.PENDING}"]
+    for source, arrows in MOVES.items():
+        labels: dict[State, list[str]] = {}
+        for cause, target in arrows.items():
+            if target is not source:
+                labels.setdefault(target, []).append(str(cause))
+        rows += [f"    {source} --> {target}: {' / '.join(causes)}" for target, causes in labels.items()]
+    rows += [f"    {state} --> [*]" for state in MOVES if state in FINAL]
+    return "\n".join(rows)

@@ -1,0 +1,296 @@
+"""The worker's decisions: which attempt runs next, what is said, and what is said again.
+
+The edge calls it from two threads under one lock: the agent with what arrives, the main thread with
+what its run does. A worker forgets an attempt only when the broker says that it is recorded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import singledispatchmethod
+
+import msgspec
+
+from nbtasks.core.messages import (
+    Acked,
+    Beat,
+    Finished,
+    Held,
+    HelloWorker,
+    Interrupt,
+    Kept,
+    Leave,
+    Left,
+    Message,
+    OutputKept,
+    Printed,
+    Push,
+    Rejected,
+    Returned,
+    Revoke,
+    RunId,
+    Started,
+    Stranger,
+    Welcome,
+)
+from nbtasks.core.records import Break, Effects, Exit, Now
+
+HELLO_S = 0.2  # pause between two Hellos until Welcome
+FINISHED_S = 0.5  # pause before an unkept Finished is said again; doubled up to FINISHED_S_MAX
+FINISHED_S_MAX = 5.0
+ACK_S = 0.005  # an Acked or Started waits so long for a Finished that it can travel with
+BEAT_S = 5.0  # a Beat so often, so that a broker that lost us can say Stranger
+DONE_MAX = 10_000  # attempts remembered as over, so that a late copy of their push is not executed
+
+Key = tuple[RunId, int]
+
+
+class _Ending(msgspec.Struct):
+    """A finished attempt that is not recorded yet."""
+
+    finished: Finished
+    chunks: list[Printed]
+    say_at: float  # mono seconds
+    pause_s: float = FINISHED_S
+
+
+class Worker:
+    """One worker kernel; executes one attempt at a time."""
+
+    def __init__(self, hello: HelloWorker) -> None:
+        self._hello = hello
+        self._boot = ""  # of the broker that welcomed us; "" until then
+        self._hello_at: float | None = 0.0
+        self._waiting: deque[Push] = deque()
+        self._current: Push | None = None
+        self._started_at = 0.0  # UNIX seconds; 0: user code of the current attempt has not begun
+        self._chunks: list[Printed] = []  # of the current attempt, not kept yet
+        self._printed = 0
+        self._broken = ""  # reason for which the current attempt was interrupted
+        self._endings: dict[Key, _Ending] = {}
+        self._says: list[Message] = []  # small facts that may wait for company
+        self._says_at: float | None = None
+        self._done: dict[Key, None] = {}  # oldest first
+        self._beat_at = 0.0
+        self._leaving = False
+        self._gone = False
+
+    # -- from the broker --------------------------------------------------------------------------
+
+    def handle(self, message: Message, now: Now) -> Effects:
+        """Take one message from the broker."""
+        effects = Effects()
+        self._on(message, now, effects)
+        self._leave_if_empty(effects)
+        return effects
+
+    @singledispatchmethod
+    def _on(self, message: Message, now: Now, effects: Effects) -> None:
+        raise TypeError(f"not a message to a worker: {message!r}")
+
+    @_on.register
+    def _on_welcome(self, message: Welcome, now: Now, effects: Effects) -> None:
+        if message.boot == self._boot:
+            return
+        self._boot = message.boot
+        self._hello_at = None
+        self._says.clear()
+        if self._current and self._started_at:
+            effects.sends.append(Started(self._current.run, self._current.attempt, self._started_at))
+        effects.sends += self._chunks
+        for ending in self._endings.values():
+            effects.sends += [*ending.chunks, ending.finished]
+            ending.say_at, ending.pause_s = now.mono_s + FINISHED_S, FINISHED_S
+
+    @_on.register
+    def _on_stranger(self, message: Stranger, now: Now, effects: Effects) -> None:
+        if self._hello_at is None:
+            self._boot = ""
+            self._hello_at = now.mono_s
+
+    @_on.register
+    def _on_rejected(self, message: Rejected, now: Now, effects: Effects) -> None:
+        effects.acts.append(Exit(1))
+        self._gone = True
+
+    @_on.register
+    def _on_push(self, message: Push, now: Now, effects: Effects) -> None:
+        key = (message.run, message.attempt)
+        if not self._holds(key):
+            if self._leaving or key in self._done:
+                # a late copy of what was handed back or kept; the broker ignores what it knows already
+                self._give_back(key, effects)
+                return
+            # a newer attempt of the same run replaces an older one that still waits
+            self._waiting = deque(p for p in self._waiting if p.run != message.run)
+            self._waiting.append(message)
+        self._say_soon(Acked(message.run, message.attempt), now)
+
+    @_on.register
+    def _on_interrupt(self, message: Interrupt, now: Now, effects: Effects) -> None:
+        key = (message.run, message.attempt)
+        if self._current and (self._current.run, self._current.attempt) == key:
+            if not self._broken:
+                self._broken = message.reason
+                effects.acts.append(Break(message.run, message.attempt, message.reason))
+            return
+        if key not in self._endings:
+            self._give_back(key, effects)
+        elif message.reason == "stale":
+            del self._endings[key]
+
+    @_on.register
+    def _on_revoke(self, message: Revoke, now: Now, effects: Effects) -> None:
+        key = (message.run, message.attempt)
+        busy_with_it = self._current and (self._current.run, self._current.attempt) == key
+        if not busy_with_it and key not in self._endings:
+            self._give_back(key, effects)
+
+    @_on.register
+    def _on_kept(self, message: Kept, now: Now, effects: Effects) -> None:
+        self._endings.pop((message.run, message.attempt), None)
+
+    @_on.register
+    def _on_output_kept(self, message: OutputKept, now: Now, effects: Effects) -> None:
+        if self._current and (self._current.run, self._current.attempt) == (message.run, message.attempt):
+            self._chunks = [c for c in self._chunks if c.number > message.upto]
+        elif ending := self._endings.get((message.run, message.attempt)):
+            ending.chunks = [c for c in ending.chunks if c.number > message.upto]
+
+    @_on.register
+    def _on_leave(self, message: Leave, now: Now, effects: Effects) -> None:
+        self._leaving = True
+        for push in list(self._waiting):
+            self._give_back((push.run, push.attempt), effects)
+
+    # -- from the main thread -----------------------------------------------------------------------
+
+    def take(self) -> Push | None:
+        """The next attempt for the main thread, which must be free; None: nothing waits."""
+        assert self._current is None, "the main thread is busy"
+        if not self._waiting or self._gone:
+            return None
+        self._current = self._waiting.popleft()
+        self._printed, self._chunks, self._broken, self._started_at = 0, [], "", 0.0
+        return self._current
+
+    def started(self, now: Now) -> Effects:
+        """User code of the taken attempt begins now (its marker is written)."""
+        assert self._current is not None
+        self._started_at = now.unix_s
+        self._say_soon(Started(self._current.run, self._current.attempt, now.unix_s), now)
+        return Effects()
+
+    def printed(self, body: bytes) -> Effects:
+        """The taken attempt put out `body` (JSON array of nbformat outputs)."""
+        assert self._current is not None
+        self._printed += 1
+        chunk = Printed(self._current.run, self._current.attempt, self._printed, body)
+        self._chunks.append(chunk)
+        return Effects(sends=[*self._flush_says(), chunk] if self._boot else [])
+
+    def ended(self, outcome: str, message: str, value: bytes, start: float, now: Now) -> Effects:
+        """The taken attempt is over and all its output was given to `printed`."""
+        assert self._current is not None
+        push, self._current = self._current, None
+        finished = Finished(
+            push.run, push.attempt, outcome, message, value, self._printed, start, now.unix_s
+        )
+        self._remember((push.run, push.attempt))
+        self._endings[push.run, push.attempt] = _Ending(finished, self._chunks, now.mono_s + FINISHED_S)
+        self._chunks = []
+        effects = Effects()
+        if self._boot:
+            effects.sends += [*self._flush_says(), finished]
+        self._leave_if_empty(effects)
+        return effects
+
+    # -- time -----------------------------------------------------------------------------------------
+
+    def tick(self, now: Now) -> Effects:
+        """Say again what was not answered."""
+        effects = Effects()
+        if self._hello_at is not None:
+            if self._hello_at <= now.mono_s:
+                self._hello_at = now.mono_s + HELLO_S
+                effects.sends.append(msgspec.structs.replace(self._hello, held=self._held()))
+            return effects
+        if self._says_at is not None and self._says_at <= now.mono_s:
+            effects.sends += self._flush_says()
+        if self._beat_at <= now.mono_s:
+            self._beat_at = now.mono_s + BEAT_S
+            effects.sends += [*self._chunks, Beat()]
+        for ending in self._endings.values():
+            if ending.say_at <= now.mono_s:
+                effects.sends += [*ending.chunks, ending.finished]
+                ending.pause_s = min(2 * ending.pause_s, FINISHED_S_MAX)
+                ending.say_at = now.mono_s + ending.pause_s
+        return effects
+
+    def wake_at(self) -> float | None:
+        """When `tick` has something to do next (mono seconds)."""
+        if self._hello_at is not None:
+            return self._hello_at
+        times = [self._beat_at, *(ending.say_at for ending in self._endings.values())]
+        if self._says_at is not None:
+            times.append(self._says_at)
+        return min(times)
+
+    @property
+    def current(self) -> Push | None:
+        return self._current
+
+    @property
+    def broken(self) -> str:
+        """Why the current attempt was interrupted: "", "cancel", "timeout", "stale"."""
+        return self._broken
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._waiting) and self._current is None
+
+    def check(self) -> None:
+        """Raise AssertionError if the machine contradicts itself."""
+        held = [(h.run, h.attempt) for h in self._held()]
+        assert len(held) == len(set(held)), held
+        numbers = [c.number for c in self._chunks]
+        assert numbers == sorted(numbers), numbers
+
+    # -- pieces -----------------------------------------------------------------------------------------
+
+    def _held(self) -> tuple[Held, ...]:
+        held = [Held(p.run, p.attempt) for p in self._waiting]
+        if self._current:
+            held.append(Held(self._current.run, self._current.attempt, started=bool(self._started_at)))
+        held += [Held(run, attempt, started=True, ended=True) for run, attempt in self._endings]
+        return tuple(held)
+
+    def _holds(self, key: Key) -> bool:
+        return any((h.run, h.attempt) == key for h in self._held())
+
+    def _give_back(self, key: Key, effects: Effects) -> None:
+        """Say that this attempt will never start here, and make it true for late copies of its push."""
+        self._waiting = deque(p for p in self._waiting if (p.run, p.attempt) != key)
+        self._remember(key)
+        effects.sends.append(Returned(*key))
+
+    def _remember(self, key: Key) -> None:
+        self._done[key] = None
+        while len(self._done) > DONE_MAX:
+            del self._done[next(iter(self._done))]
+
+    def _say_soon(self, message: Message, now: Now) -> None:
+        if self._boot:
+            self._says.append(message)
+            if self._says_at is None:
+                self._says_at = now.mono_s + ACK_S
+
+    def _flush_says(self) -> list[Message]:
+        says, self._says, self._says_at = self._says, [], None
+        return says
+
+    def _leave_if_empty(self, effects: Effects) -> None:
+        if self._leaving and not self._gone and not (self._current or self._waiting or self._endings):
+            self._gone = True
+            effects.sends.append(Left())
+            effects.acts.append(Exit(0))
