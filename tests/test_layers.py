@@ -26,7 +26,7 @@ LAYERS: dict[str, int] = {
     "wire": 2,
     "pickling": 2,
     "settings": 2,
-    "task": 3,
+    "tasks": 3,
     "run": 3,
     "context": 3,
     "client": 4,
@@ -41,9 +41,8 @@ LAYERS: dict[str, int] = {
 # Within a layer only these may be imported, and only by these.
 WITHIN: dict[str, set[str]] = {
     "wire": {"settings"},
-    "task": {"run", "context"},
-    "run": {"task", "context"},
-    "context": {"task", "run"},
+    "tasks": {"run", "context"},
+    "run": {"context"},
     "cli": {"views"},
     "jupyter": {"views"},
 }
@@ -141,7 +140,7 @@ def ours(module: str) -> set[str]:
         if name == "nbtasks" or name.startswith("nbtasks."):
             below = name.removeprefix("nbtasks").lstrip(".")
             # "core.codec" is a module, "core.codec.encode" a thing in one
-            while below not in known:
+            while below and below not in known:
                 below = below.rpartition(".")[0]
             found.add(below)
     return found

@@ -33,6 +33,7 @@ PUSH_S = 0.1  # pause before an unacked push is said again; doubled up to PUSH_S
 PUSH_S_MAX = 2.0
 INTERRUPT_S = 0.5  # pause before an interrupt or a revoke is said again
 KILL_S = 1.5  # pause before a kill is said again; the pool needs 1 s from SIGTERM to SIGKILL
+LOOK_S = 60.0  # between two looks at whether a retry is due
 REVOKE_AFTER_S = 0.02  # a run ahead is taken back once it waited so long behind another
 
 Key = tuple[RunId, int]
@@ -51,14 +52,16 @@ _STOP_NAMES = {"cancel": State.CANCELLED.value, "timeout": State.TIMED_OUT.value
 class Attempts:
     """The attempts under way."""
 
-    def __init__(self, ledger: Ledger, queue: ReadyQueue, staff: Staff, finals: Finals, timers: Timers) -> None:
+    def __init__(
+        self, ledger: Ledger, queue: ReadyQueue, staff: Staff, finals: Finals, timers: Timers
+    ) -> None:
         self._ledger = ledger
         self._queue = queue
         self._staff = staff
         self._finals = finals
         self._timers = timers
 
-    # -- giving and taking back -------------------------------------------------------------------------
+    # -- giving and taking back ------------------------------------------------------------------------
 
     def dispatch(self, now: Now) -> None:
         """Give queued runs to workers: first to idle ones, then one ahead to busy ones."""
@@ -88,7 +91,7 @@ class Attempts:
 
     def _take_back(self, now: Now) -> None:
         """Let idle workers have what waits behind a busy one."""
-        idle = [seat for seat in self._staff.idle()]
+        idle = list(self._staff.idle())
         if not idle:
             return
         for donor in self._staff.seats.values():
@@ -119,7 +122,7 @@ class Attempts:
         else:
             self._queue.add(record)
 
-    # -- from workers -----------------------------------------------------------------------------------
+    # -- from workers ----------------------------------------------------------------------------------
 
     def current(self, worker: PeerId, key: Key) -> RunRecord | None:
         """The record, if `worker` holds exactly this attempt."""
@@ -173,7 +176,7 @@ class Attempts:
         else:
             self.requeue(record, now)
 
-    # -- interrupting -----------------------------------------------------------------------------------
+    # -- interrupting ----------------------------------------------------------------------------------
 
     def cancel(self, record: RunRecord, now: Now) -> None:
         """End this live run: at once if nobody holds it, else when its worker confirms."""
@@ -209,7 +212,7 @@ class Attempts:
             left_s = max(0.0, record.spec.timeout_s - passed_s)
             self._timers.add(now.mono_s + left_s, "deadline", (record.run, record.attempt))
 
-    # -- the process is gone ------------------------------------------------------------------------------
+    # -- the process is gone ---------------------------------------------------------------------------
 
     def lost(self, seat: Seat, exited: Exited, now: Now) -> None:
         """The worker's process is gone for good: judge everything it held by its marker."""
@@ -228,7 +231,7 @@ class Attempts:
             record.chunks += 1
             self._ledger.out.chunks.append((record.seq, record.attempt, record.chunks, exited.last_words))
 
-    # -- timers -------------------------------------------------------------------------------------------
+    # -- timers ----------------------------------------------------------------------------------------
 
     def due(self, kind: str, key: Key, pause_s: float, now: Now) -> None:
         """A timer of ours is due; it matters only if the attempt is still the current one."""
@@ -258,7 +261,7 @@ class Attempts:
             self._ledger.out.signals.append(Signal(record.worker, "SIGKILL", record.run, record.attempt))
         self._timers.add(now.mono_s + KILL_S, "kill", (record.run, record.attempt))
 
-    # -- endings ------------------------------------------------------------------------------------------
+    # -- endings ---------------------------------------------------------------------------------------
 
     def _charge(self, record: RunRecord, start: float) -> None:
         seat = self._staff.seats.get(record.worker)
@@ -291,13 +294,24 @@ class Attempts:
             self._ledger.out.values.append((record.seq, value))
         self._end(record, verdict.cause, verdict.message, now)
 
-    def wait_or_queue(self, record: RunRecord, now: Now) -> None:
-        """An unassigned run becomes ready now or when it is due."""
-        if record.due > now.unix_s:
-            # looked at again at least every minute, because the wall clock may be set
-            self._timers.add(now.mono_s + min(record.due - now.unix_s, 60.0), "due", record.run)
-        else:
+    def wait_or_queue(self, record: RunRecord, now: Now, until: float | None = None) -> None:
+        """An unassigned run becomes ready now or when it is due, as either clock says.
+
+        Parameters
+        ----------
+        until
+            Mono seconds when its pause is over at the latest; None: it begins to wait. The wall clock may be
+            set back by a day, but nobody waits longer than the pause of the retry.
+        """
+        left_s = record.due - now.unix_s
+        if until is None:
+            until = now.mono_s + min(left_s, record.spec.retry_delay_s)
+        if left_s <= 0 or until <= now.mono_s:
             self._queue.add(record)
+        else:
+            # the wall clock may be set forward, too
+            look_at = min(until, now.mono_s + min(left_s, LOOK_S))
+            self._timers.add(look_at, "due", (record.run, record.attempt, until))
 
     def _end(self, record: RunRecord, cause: Cause, message: str, now: Now) -> None:
         self._ledger.change(record, cause, now.unix_s, message)

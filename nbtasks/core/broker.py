@@ -51,6 +51,8 @@ from nbtasks.core.records import Look, Now, Output, PeerRecord, RunRecord, Send
 from nbtasks.core.staff import Seat, Staff
 from nbtasks.core.timers import Timers
 
+REFUSED_MAX = 10_000  # refused batches that are remembered
+
 
 class Limits(msgspec.Struct, frozen=True):
     """Bounds that the owner of the home may set."""
@@ -93,6 +95,7 @@ class Broker:
         self._recorded = recorded
         self._spec_id = spec_id
         self._known_specs: set[str] = set()
+        self._refused: dict[str, Refused] = {}  # by batch, oldest first
         self._timers = Timers()
         self._ledger = Ledger()
         self._queue = ReadyQueue()
@@ -156,7 +159,7 @@ class Broker:
                 self._attempts.wait_or_queue(record, now)
         self._presence.size_pools(now)
 
-    # -- inputs -----------------------------------------------------------------------------------------
+    # -- inputs ----------------------------------------------------------------------------------------
 
     def handle(self, peer: PeerId, message: Message, now: Now) -> None:
         """Take one message from `peer`."""
@@ -232,24 +235,21 @@ class Broker:
             dict(self._ledger.counts), queues,
         )  # fmt: skip
 
-    # -- from clients -----------------------------------------------------------------------------------
+    # -- from clients ----------------------------------------------------------------------------------
 
     def _on_submit(self, message: Submit, peer: PeerId, now: Now) -> None:
         first = message.runs[0].run if message.runs else ""
-        live = self._ledger.runs
         if not message.runs:
             self._send(peer, Accepted(message.batch))
             return
-        if first in live or self._recorded(first):
+        if self._is_recorded(first):
             # a batch is recorded whole or not at all, so its first run speaks for it
             self._send(peer, Accepted(message.batch))
             if message.watch:
                 self._watch(peer, [new.run for new in message.runs], now)
             return
-        limit = self._limits.queue_limit
-        if len(live) + len(message.runs) > limit:
-            reason = f"{len(live)} runs are waiting or running; the queue limit is {limit}"
-            self._send(peer, Refused(message.batch, "queue_full", reason))
+        if refused := self._refuses(message):
+            self._send(peer, refused)
             return
         spec_id = self._spec_id(message.spec)
         if spec_id not in self._known_specs:
@@ -261,6 +261,21 @@ class Broker:
             if message.watch:
                 self._finals.watch(peer, new.run)
         self._send(peer, Accepted(message.batch))
+
+    def _is_recorded(self, run: RunId) -> bool:
+        return run in self._ledger.runs or self._ledger.is_new(run) or self._recorded(run)
+
+    def _refuses(self, message: Submit) -> Refused | None:
+        """Say no to a batch for which there is no room; a copy of it that comes later is told the same."""
+        if message.batch not in self._refused:
+            live, limit = len(self._ledger.runs), self._limits.queue_limit
+            if live + len(message.runs) <= limit:
+                return None
+            reason = f"{live} runs are waiting or running; the queue limit is {limit}"
+            self._refused[message.batch] = Refused(message.batch, "queue_full", reason)
+            if len(self._refused) > REFUSED_MAX:
+                del self._refused[next(iter(self._refused))]
+        return self._refused[message.batch]
 
     def _on_watch(self, message: Watch, peer: PeerId, now: Now) -> None:
         self._watch(peer, message.runs, now)
@@ -277,7 +292,9 @@ class Broker:
         self._finals.noted(peer, message.session, message.upto, now, self._ledger.out)
 
     def _on_beat(self, message: Beat, peer: PeerId, now: Now) -> None:
-        pass  # it is known, else it would have been called a Stranger
+        if message.boot not in ("", self._boot):
+            # a Hello to a former broker came late, and what was said to that one never reached us
+            self._send(peer, Stranger(self._boot))
 
     def _on_cancel(self, message: Cancel, peer: PeerId, now: Now) -> None:
         for run in message.runs:
@@ -295,7 +312,7 @@ class Broker:
     def _on_set_pool(self, message: SetPool, peer: PeerId, now: Now) -> None:
         self._send(peer, self._presence.set_pool(message, now))
 
-    # -- from workers -----------------------------------------------------------------------------------
+    # -- from workers ----------------------------------------------------------------------------------
 
     def _on_acked(self, message: Acked, peer: PeerId, now: Now) -> None:
         self._attempts.acked(peer, (message.run, message.attempt))
@@ -312,15 +329,16 @@ class Broker:
     def _on_returned(self, message: Returned, peer: PeerId, now: Now) -> None:
         self._attempts.returned(peer, message, now)
 
-    # -- time -------------------------------------------------------------------------------------------
+    # -- time ------------------------------------------------------------------------------------------
 
     def _due(self, kind: str, subject: Any, now: Now) -> None:
         if kind == "finals":
             self._finals.repeat(subject, now, self._ledger.out)
         elif kind == "due":
-            record = self._ledger.runs.get(subject)
-            if record and not record.worker and record.run not in self._queue:
-                self._attempts.wait_or_queue(record, now)
+            run, attempt, until = subject
+            record = self._ledger.runs.get(run)
+            if record and record.attempt == attempt and not record.worker and run not in self._queue:
+                self._attempts.wait_or_queue(record, now, until)
         elif kind in ("push", "revoke", "deadline", "interrupt", "kill"):
             run, attempt, *rest = subject
             self._attempts.due(kind, (run, attempt), rest[0] if rest else 0.0, now)
@@ -337,7 +355,7 @@ class Broker:
             self._idle_from = now.mono_s
             self._presence.stop_idle(now)
 
-    # -- pieces -----------------------------------------------------------------------------------------
+    # -- pieces ----------------------------------------------------------------------------------------
 
     def _worker_info(self, seat: Seat) -> WorkerInfo:
         r = seat.record
@@ -348,8 +366,9 @@ class Broker:
         elif not seat.ready:
             state = "starting"
         return WorkerInfo(
-            worker=r.worker, pool=r.pool, pid=r.pid, host=r.host, python=r.python, state=state, serves=r.serves,
-            run=running.run if running else "", busy_since=running.attempts[-1].start if running else 0.0,
+            worker=r.worker, pool=r.pool, pid=r.pid, host=r.host, python=r.python, state=state,
+            serves=r.serves, run=running.run if running else "",
+            busy_since=running.attempts[-1].start if running else 0.0,
         )  # fmt: skip
 
     def _send(self, peer: PeerId, message: Message) -> None:
@@ -370,10 +389,9 @@ class Broker:
             assert record.worker or waits, record
         for seat in self._staff.seats.values():
             assert set(seat.held) <= set(self._ledger.runs), seat.record
-            assert seat.unacked <= set(seat.held) and seat.revoked <= set(seat.held), seat.record
+            assert seat.unacked | seat.revoked <= set(seat.held), seat.record
         live = sum(n for t, n in self._ledger.counts.items() if t not in _FINAL_TYPES)
         assert live == len(self._ledger.runs), (self._ledger.counts, len(self._ledger.runs))
 
 
 _FINAL_TYPES = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
-

@@ -43,6 +43,8 @@ REPEAT_S = 1.0  # pause before an unanswered message is said again; doubled up t
 REPEAT_S_MAX = 10.0
 BEAT_S = 2.0  # a Beat so often while a run is watched
 WATCH_RUNS_MAX = 1000  # ids in one Watch
+NOTE_S = 0.05  # a Noted waits so long for a message that it can travel with
+NOTE_FINALS_MAX = 128  # unless so many finals are not noted; well below what a broker has in flight
 
 
 class Connected(NamedTuple):
@@ -103,6 +105,7 @@ class _Open(msgspec.Struct):
     message: Message
     say_at: float  # mono seconds
     pause_s: float = REPEAT_S
+    session: int = 0  # in which it was said first; 0: not yet
 
 
 class Client:
@@ -119,16 +122,19 @@ class Client:
         self._last_request = 0
         self._noted = 0
         self._early: set[int] = set()  # numbers of finals that overtook another
+        self._arrived = 0  # finals since the last Noted, repeated ones included
+        self._note_at: float | None = None
         self._beat_at = 0.0
 
-    # -- from the caller ------------------------------------------------------------------------------
+    # -- from the caller -------------------------------------------------------------------------------
 
     def submit(self, message: Submit, now: Now) -> ClientEffects:
         """Have this batch recorded; ends in Recorded or NotRecorded."""
-        self._submits[message.batch] = opened = _Open(message, now.mono_s + REPEAT_S)
+        session = self._hello.session if self._boot else 0
+        self._submits[message.batch] = opened = _Open(message, now.mono_s + REPEAT_S, session=session)
         if message.watch:
             self._watched.update(dict.fromkeys(run.run for run in message.runs))
-        return ClientEffects(sends=[opened.message] if self._boot else [])
+        return ClientEffects(sends=[*self._flush_note(), opened.message] if self._boot else [])
 
     def watch(self, runs: list[RunId], now: Now) -> ClientEffects:
         """Learn how these runs end; each ends in RunEnded or RunMissing."""
@@ -160,11 +166,16 @@ class Client:
             for run in opened.message.runs:  # type: ignore[attr-defined]
                 self._watched.pop(run.run, None)
 
+    def lost(self, now: Now) -> None:
+        """The broker's process is gone: say Hello to the next one, and then all that is open."""
+        self._boot, self._hello_at = "", now.mono_s
+        self._new_session()
+
     def leave(self) -> ClientEffects:
         """This process ends, or talks to another home from now on."""
         return ClientEffects(sends=[Left()])
 
-    # -- from the broker --------------------------------------------------------------------------------
+    # -- from the broker -------------------------------------------------------------------------------
 
     def handle(self, message: Message, now: Now) -> ClientEffects:
         effects = ClientEffects()
@@ -177,7 +188,8 @@ class Client:
 
     @_on.register
     def _on_welcome(self, message: Welcome, now: Now, effects: ClientEffects) -> None:
-        if message.boot == self._boot:
+        if message.boot == self._boot or message.session != self._hello.session:
+            # of another session: finals would be numbered as we do not expect, so the Hello is said again
             return
         self._boot, self._hello_at = message.boot, None
         effects.events.append(Connected(message.pid))
@@ -185,6 +197,7 @@ class Client:
             self._drop_watch(request)
         for opened in [*self._submits.values(), *self._requests.values()]:
             opened.say_at, opened.pause_s = now.mono_s + REPEAT_S, REPEAT_S
+            opened.session = opened.session or self._hello.session
             effects.sends.append(opened.message)
         unsubmitted = {run.run for o in self._submits.values() for run in o.message.runs}  # type: ignore[attr-defined]
         watch = self._say_watch([run for run in self._watched if run not in unsubmitted], now)
@@ -193,9 +206,7 @@ class Client:
     @_on.register
     def _on_stranger(self, message: Stranger, now: Now, effects: ClientEffects) -> None:
         if self._hello_at is None:
-            self._boot, self._hello_at = "", now.mono_s
-            self._hello = msgspec.structs.replace(self._hello, session=self._hello.session + 1)
-            self._noted, self._early = 0, set()
+            self.lost(now)
 
     @_on.register
     def _on_rejected(self, message: Rejected, now: Now, effects: ClientEffects) -> None:
@@ -203,8 +214,12 @@ class Client:
 
     @_on.register
     def _on_accepted(self, message: Accepted, now: Now, effects: ClientEffects) -> None:
-        if self._submits.pop(message.batch, None):
+        if opened := self._submits.pop(message.batch, None):
             effects.events.append(Recorded(message.batch))
+            if opened.session != self._hello.session:
+                # it may answer what we said in a session that is over, with all that was told in it
+                runs = [run.run for run in opened.message.runs if run.run in self._watched]  # type: ignore[attr-defined]
+                effects.sends += self._say_watch(runs, now).sends
 
     @_on.register
     def _on_refused(self, message: Refused, now: Now, effects: ClientEffects) -> None:
@@ -214,19 +229,21 @@ class Client:
 
     @_on.register
     def _on_ended(self, message: Ended, now: Now, effects: ClientEffects) -> None:
-        if self._note(message.session, message.number, effects) and message.run in self._watched:
+        if self._note(message.session, message.number, now, effects) and message.run in self._watched:
             del self._watched[message.run]
             effects.events.append(RunEnded(message))
 
     @_on.register
     def _on_missing(self, message: Missing, now: Now, effects: ClientEffects) -> None:
-        if self._note(message.session, message.number, effects) and message.run in self._watched:
+        if self._note(message.session, message.number, now, effects) and message.run in self._watched:
             del self._watched[message.run]
             effects.events.append(RunMissing(message.run))
 
     @_on.register
     def _on_closed(self, message: Closed, now: Now, effects: ClientEffects) -> None:
-        effects.events.append(BrokerClosed())
+        # without a Welcome it is a late word of a broker that is gone
+        if self._boot:
+            effects.events.append(BrokerClosed())
 
     @_on.register(Runs)
     @_on.register(RunFound)
@@ -242,7 +259,7 @@ class Client:
         elif self._requests.pop(request, None):
             effects.events.append(Answered(request, message))
 
-    # -- time ---------------------------------------------------------------------------------------------
+    # -- time ------------------------------------------------------------------------------------------
 
     def tick(self, now: Now) -> ClientEffects:
         """Say again what was not answered."""
@@ -257,9 +274,11 @@ class Client:
                 opened.pause_s = min(2 * opened.pause_s, REPEAT_S_MAX)
                 opened.say_at = now.mono_s + opened.pause_s
                 effects.sends.append(opened.message)
+        if self._note_at is not None and self._note_at <= now.mono_s:
+            effects.sends += self._flush_note()
         if self._watched and self._beat_at <= now.mono_s:
             self._beat_at = now.mono_s + BEAT_S
-            effects.sends.append(Beat())
+            effects.sends.append(Beat(self._boot))
         return effects
 
     def wake_at(self) -> float | None:
@@ -269,6 +288,8 @@ class Client:
         times = [o.say_at for o in self._submits.values()] + [o.say_at for o in self._requests.values()]
         if self._watched:
             times.append(self._beat_at)
+        if self._note_at is not None:
+            times.append(self._note_at)
         return min(times, default=None)
 
     @property
@@ -285,9 +306,9 @@ class Client:
         assert all(number > self._noted for number in self._early), (self._noted, self._early)
         assert set(self._watches) <= set(self._requests), (self._watches, self._requests)
 
-    # -- pieces ---------------------------------------------------------------------------------------------
+    # -- pieces ----------------------------------------------------------------------------------------
 
-    def _note(self, session: int, number: int, effects: ClientEffects) -> bool:
+    def _note(self, session: int, number: int, now: Now, effects: ClientEffects) -> bool:
         """Count a final as arrived; False if it belongs to a session that is over."""
         if session != self._hello.session:
             return False  # everything open was watched again, so it is told again
@@ -296,10 +317,24 @@ class Client:
             while self._noted + 1 in self._early:
                 self._noted += 1
                 self._early.remove(self._noted)
-        if effects.sends and isinstance(effects.sends[-1], Noted):
-            effects.sends.pop()
-        effects.sends.append(Noted(session, self._noted))
+        self._arrived += 1
+        if self._arrived >= NOTE_FINALS_MAX:
+            effects.sends += self._flush_note()
+        elif self._note_at is None:
+            self._note_at = now.mono_s + NOTE_S
         return True
+
+    def _flush_note(self) -> list[Message]:
+        if not self._arrived:
+            return []
+        self._arrived, self._note_at = 0, None
+        return [Noted(self._hello.session, self._noted)]
+
+    def _new_session(self) -> None:
+        """Nothing is known of what the broker told; finals are numbered from 1 again."""
+        self._hello = msgspec.structs.replace(self._hello, session=self._hello.session + 1)
+        self._noted, self._early = 0, set()
+        self._arrived, self._note_at = 0, None
 
     def _say_watch(self, runs: list[RunId], now: Now) -> ClientEffects:
         effects = ClientEffects()

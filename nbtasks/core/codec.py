@@ -21,6 +21,7 @@ INLINE_BYTES_MAX = 64 * 1024  # a value up to this size is told with the final; 
 
 T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what decoding garbage may raise
 
 
 class Decoder(Generic[T]):
@@ -44,19 +45,19 @@ class Decoder(Generic[T]):
             raise ProtocolError(f"a frame of {len(frame)} bytes; at most {FRAME_BYTES_MAX} are allowed")
         try:
             protocol, sender, messages = self._frame.decode(frame)
-        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+        except _UNREADABLE as error:
             self._refuse_other_version(frame)
             raise ProtocolError(f"not a frame of protocol {PROTOCOL}: {error}") from None
         if protocol != PROTOCOL:
             raise VersionMismatch(f"a frame of protocol {protocol}; this side speaks {PROTOCOL}")
         if not 0 < len(sender) <= 64 or len(messages) > BATCH_MESSAGES_MAX:
-            raise ProtocolError(f"a frame with sender of {len(sender)} characters and {len(messages)} messages")
+            raise ProtocolError(f"a frame of {len(messages)} messages, sender of {len(sender)} characters")
         return sender, messages
 
     def _refuse_other_version(self, frame: bytes | memoryview) -> None:
         try:
             protocol, _, _ = self._version.decode(frame)
-        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+        except _UNREADABLE:
             return
         if protocol != PROTOCOL:
             raise VersionMismatch(f"a frame of protocol {protocol}; this side speaks {PROTOCOL}")

@@ -42,6 +42,11 @@ class Finals:
         if known is None or known.session < session:
             self._outboxes[client] = _Outbox(session)
 
+    def session(self, client: PeerId) -> int:
+        """The session within which finals of this client are numbered; 1 if it is no client."""
+        outbox = self._outboxes.get(client)
+        return outbox.session if outbox else 1
+
     def close(self, client: PeerId) -> None:
         """The client is gone; its watches are forgotten as their runs end."""
         self._outboxes.pop(client, None)

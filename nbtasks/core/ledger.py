@@ -23,6 +23,7 @@ class Ledger:
         self.counts: dict[str, int] = {str(t): 0 for t in StateType}
         self.last_seq = 0
         self.out = Output()
+        self._new: set[RunId] = set()  # recorded by the output under construction
 
     def restore(self, records: Iterable[RunRecord], counts: dict[str, int], last_seq: int) -> None:
         """Take over what the table holds; `counts` include final runs."""
@@ -33,7 +34,12 @@ class Ledger:
     def take(self) -> Output:
         """Hand over what has to be committed and sent."""
         out, self.out = self.out, Output()
+        self._new.clear()
         return out
+
+    def is_new(self, run: RunId) -> bool:
+        """Whether this pass records `run`; it may be final already."""
+        return run in self._new
 
     def add(self, new: NewRun, submit: Submit, spec_id: str, unix_s: float) -> RunRecord:
         self.last_seq += 1
@@ -51,6 +57,7 @@ class Ledger:
             history=(Moment(state.value, unix_s),),
         )
         self.runs[new.run] = record
+        self._new.add(new.run)
         self.counts[state.type.value] += 1
         self.out.new.append(NewRow(record, new.args, new.parameters))
         return record
@@ -74,7 +81,7 @@ class Ledger:
             record.worker, record.started, record.stop, record.due = "", False, "", 0.0
             del self.runs[record.run]
 
-    # -- attempts -------------------------------------------------------------------------------------
+    # -- attempts --------------------------------------------------------------------------------------
 
     def assign(self, record: RunRecord, worker: PeerId) -> None:
         """Give the run to a worker under a fresh attempt number."""

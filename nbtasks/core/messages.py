@@ -27,7 +27,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     """A piece of a message; never sent alone."""
 
 
-# -- vocabulary -----------------------------------------------------------------------------------
+# -- vocabulary ----------------------------------------------------------------------------------------
 
 
 class Spec(Part, frozen=True):
@@ -136,7 +136,7 @@ class RunFilter(Part, frozen=True):
     before: int = 0  # only runs that arrived before this sequence number; 0: from the newest
 
 
-# -- any peer -> broker -----------------------------------------------------------------------------
+# -- any peer -> broker --------------------------------------------------------------------------------
 
 
 class HelloClient(Message, frozen=True):
@@ -183,7 +183,7 @@ class Left(Message, frozen=True):
     """This peer ends now, of its own will, and holds nothing."""
 
 
-# -- client -> broker -----------------------------------------------------------------------------
+# -- client -> broker ----------------------------------------------------------------------------------
 
 
 class Submit(Message, frozen=True):
@@ -213,6 +213,8 @@ class Noted(Message, frozen=True):
 
 class Beat(Message, frozen=True):
     """I am still here and wait for something: a broker that does not know me says Stranger."""
+
+    boot: str = ""  # of the broker that welcomed me; one that knows me by an old Hello says Stranger, too
 
 
 class Cancel(Message, frozen=True):
@@ -268,7 +270,7 @@ class SetPool(Message, frozen=True):
     drain_s: float = 30.0
 
 
-# -- broker -> client -------------------------------------------------------------------------------
+# -- broker -> client ----------------------------------------------------------------------------------
 
 
 class Welcome(Message, frozen=True):
@@ -276,6 +278,7 @@ class Welcome(Message, frozen=True):
 
     boot: str
     pid: int
+    session: int = 1  # of the Hello that is answered; a client ignores the answer to an earlier one
 
 
 class Stranger(Message, frozen=True):
@@ -379,7 +382,7 @@ class NotDone(Message, frozen=True):
     reason: str
 
 
-# -- broker -> worker ---------------------------------------------------------------------------------
+# -- broker -> worker ----------------------------------------------------------------------------------
 
 
 class Push(Message, frozen=True):
@@ -428,7 +431,7 @@ class Leave(Message, frozen=True):
     """Take nothing new; end when your hands are empty."""
 
 
-# -- worker -> broker ---------------------------------------------------------------------------------
+# -- worker -> broker ----------------------------------------------------------------------------------
 
 
 class Acked(Message, frozen=True):
@@ -475,7 +478,7 @@ class Returned(Message, frozen=True):
     attempt: int
 
 
-# -- broker <-> pool ----------------------------------------------------------------------------------
+# -- broker <-> pool -----------------------------------------------------------------------------------
 
 
 class Want(Message, frozen=True):
@@ -524,8 +527,8 @@ ToBroker = Union[
     GetOutput, GetStatus, StopBroker, SetPool, Acked, Started, Printed, Finished, Returned, Draining, Exited,
 ]  # fmt: skip
 ToClient = Union[
-    Welcome, Stranger, Rejected, Accepted, Refused, Ended, Missing, Closed, Runs, RunFound, Value, Output, Status, Done,
-    NotDone,
+    Welcome, Stranger, Rejected, Accepted, Refused, Ended, Missing, Closed, Runs, RunFound, Value, Output,
+    Status, Done, NotDone,
 ]  # fmt: skip
 ToWorker = Union[Welcome, Stranger, Rejected, Push, Interrupt, Revoke, Kept, OutputKept, Leave]
 ToPool = Union[Welcome, Stranger, Rejected, Want, Kill, Disband, ExitNoted]

@@ -34,14 +34,16 @@ BEAT_S = 5.0
 YOUNG_S = 10.0  # a worker that dies sooner counts as a failed start
 BACKOFF_S = 1.0  # pause after the first failed start, doubled each time
 BACKOFF_S_MAX = 30.0
+LAST_WORD_S = 1.0  # for the broker to note the last exits
 TERM_S = 1.0  # from SIGTERM to SIGKILL
+_WHATEVER = ("", 0)  # of a kill: whatever the worker does
 
 
 class _Member(msgspec.Struct):
     """A worker process that is alive as far as we know."""
 
     launched: float  # mono seconds
-    kill: tuple[str, int] | None = None  # the attempt it is killed for; ("", 0): whatever it does
+    kill: tuple[str, int] | None = None  # the attempt it is killed for
     kill_at: float | None = None  # mono seconds: when SIGKILL follows SIGTERM
 
 
@@ -65,9 +67,10 @@ class Pool:
         self._say_draining_at = 0.0
         self._disband_at: float | None = None  # mono seconds: workers are ended then
         self._hands_over = False  # at the deadline running workers are left to themselves
+        self._go_at: float | None = None  # mono seconds: all workers are gone, their exits may not be noted
         self._gone = False
 
-    # -- from the broker --------------------------------------------------------------------------------
+    # -- from the broker -------------------------------------------------------------------------------
 
     def handle(self, message: Message, now: Now) -> Effects:
         effects = Effects()
@@ -100,7 +103,7 @@ class Pool:
     @_on.register
     def _on_kill(self, message: Kill, now: Now, effects: Effects) -> None:
         member = self._members.get(message.worker)
-        if member and member.kill != (message.run, message.attempt):
+        if member and member.kill not in (_WHATEVER, (message.run, message.attempt)):
             self._end(message.worker, member, message.run, message.attempt, now, effects)
 
     @_on.register
@@ -113,7 +116,7 @@ class Pool:
     def _on_exit_noted(self, message: ExitNoted, now: Now, effects: Effects) -> None:
         self._exits.pop(message.worker, None)
 
-    # -- from this machine --------------------------------------------------------------------------------
+    # -- from this machine -----------------------------------------------------------------------------
 
     def exited(self, exited: Exited, now: Now) -> Effects:
         """A worker process is gone; `exited` says how, and what its marker file names."""
@@ -133,6 +136,12 @@ class Pool:
             self._launch_at = now.mono_s + pause
         return effects
 
+    def spared(self, worker: PeerId) -> None:
+        """The signal was not sent, because the worker does not execute what it was to be ended for."""
+        member = self._members.get(worker)
+        if member and member.kill != _WHATEVER:
+            member.kill = member.kill_at = None
+
     def drain(self, drain_s: float, now: Now) -> Effects:
         """This process was asked to stop: let workers finish, hand back what has not started."""
         if self._draining is None:
@@ -146,7 +155,7 @@ class Pool:
         self._disband_at, self._hands_over = now.mono_s, False
         return self.tick(now)
 
-    # -- time -----------------------------------------------------------------------------------------------
+    # -- time ------------------------------------------------------------------------------------------
 
     def tick(self, now: Now) -> Effects:
         """Start what is wanted, end what is due, say again what was not answered."""
@@ -160,14 +169,13 @@ class Pool:
             if self._hands_over:
                 return self._exit(effects)
             for worker, member in self._members.items():
-                if member.kill is None:
-                    self._end(worker, member, "", 0, now, effects)
+                if member.kill != _WHATEVER:
+                    self._end(worker, member, *_WHATEVER, now, effects)
         for worker, member in self._members.items():
             if member.kill_at is not None and member.kill_at <= now.mono_s and member.kill:
                 member.kill_at = now.mono_s + TERM_S
                 effects.acts.append(Signal(worker, "SIGKILL", *member.kill))
-        if self._disband_at is not None and not self._members:
-            # what the broker has not heard of it sees itself: it holds a pidfd of every local worker
+        if self._disband_at is not None and not self._members and self._may_go(now):
             return self._exit(effects)
         return effects
 
@@ -178,8 +186,10 @@ class Pool:
         if self._say_exits_at is not None and self._boot:
             times.append(self._say_exits_at)
         if self._disband_at is not None:
-            if not any(m.kill for m in self._members.values()):
+            if any(m.kill != _WHATEVER for m in self._members.values()):
                 times.append(self._disband_at)
+            if not self._members:
+                times.append(0.0 if self._go_at is None or not self._exits else self._go_at)
             if self._draining and self._boot:
                 times.append(self._say_draining_at)
         elif len(self._members) < self._want:
@@ -190,6 +200,11 @@ class Pool:
     def workers(self) -> tuple[PeerId, ...]:
         return tuple(self._members)
 
+    def is_ending(self, worker: PeerId) -> bool:
+        """Whether this worker was sent a signal to end."""
+        member = self._members.get(worker)
+        return member is not None and member.kill is not None
+
     @property
     def is_draining(self) -> bool:
         return self._disband_at is not None
@@ -198,7 +213,7 @@ class Pool:
         """Raise AssertionError if the machine contradicts itself."""
         assert not set(self._members) & set(self._exits), "alive and gone"
 
-    # -- pieces -----------------------------------------------------------------------------------------------
+    # -- pieces ----------------------------------------------------------------------------------------
 
     def _say(self, now: Now, effects: Effects) -> None:
         if self._hello_at is not None:
@@ -228,6 +243,15 @@ class Pool:
     ) -> None:
         member.kill, member.kill_at = (run, attempt), now.mono_s + TERM_S
         effects.acts.append(Signal(worker, "SIGTERM", run, attempt))
+
+    def _may_go(self, now: Now) -> bool:
+        """Whether the broker has heard of every exit, or had the time to."""
+        if not self._exits or not self._boot:
+            return True
+        # what it does not hear of it sees itself: it holds a pidfd of every local worker
+        if self._go_at is None:
+            self._go_at = now.mono_s + LAST_WORD_S
+        return self._go_at <= now.mono_s
 
     def _exit(self, effects: Effects) -> Effects:
         self._gone = True

@@ -40,6 +40,7 @@ from nbtasks.core.timers import Timers
 REPEAT_S = 1.0  # pause before a Want, Leave or Disband that had no effect yet is said again
 LAST_WORD_S = 0.25  # a process that ended its run may have a Finished under way
 POOL_WORD_S = 1.0  # a worker's exit is the pool's to tell; so long it may take
+DRAIN_S = 30.0  # of a pool that has to stop, if nobody knows any more how long it may take
 CLOSE_MARGIN_S = 5.0  # beyond the drain, until the broker stops without its pools
 
 
@@ -65,7 +66,7 @@ class Presence:
         self._finals = finals
         self._attempts = attempts
         self._timers = timers
-        self._clients: set[PeerId] = set()
+        self._clients: dict[PeerId, None] = {}  # a set would be left in another order by each process
         self._subscribed: set[PeerId] = set()
         self._close_at: float | None = None  # mono seconds: closing, and over by then
         self._closed = False
@@ -77,7 +78,7 @@ class Presence:
             else:
                 self._staff.pools[record.pool] = PoolSeat(record)
 
-    # -- who is known -------------------------------------------------------------------------------------
+    # -- who is known ----------------------------------------------------------------------------------
 
     @property
     def client_count(self) -> int:
@@ -104,7 +105,7 @@ class Presence:
     def takes(self, peer: PeerId, message: Message, now: Now) -> bool:
         """Handle `message` if it is about coming and going."""
         if isinstance(message, HelloClient):
-            self._clients.add(peer)
+            self._clients[peer] = None
             self._finals.open(peer, message.session)
             self._welcome(peer)
         elif isinstance(message, HelloWorker):
@@ -114,15 +115,17 @@ class Presence:
         elif isinstance(message, Left):
             self._on_left(peer, now)
         elif isinstance(message, Exited):
-            self._send(peer, ExitNoted(message.worker))
             self._exited(message.worker, message, now)
+            if message.worker not in self._staff.seats:
+                # only now: the pool deletes the marker, and a broker that starts anew would need it
+                self._send(peer, ExitNoted(message.worker))
         elif isinstance(message, Draining):
             self._on_draining(peer, now)
         else:
             return False
         return True
 
-    # -- coming -------------------------------------------------------------------------------------------
+    # -- coming ----------------------------------------------------------------------------------------
 
     def _on_hello_worker(self, peer: PeerId, message: HelloWorker, now: Now) -> None:
         record = WorkerRecord(
@@ -147,6 +150,9 @@ class Presence:
         pool = self._staff.pools.get(message.pool)
         if self.closing or pool is None or pool.closes:
             self._dismiss(seat, now)
+        elif self._dismiss_surplus(pool, now):
+            # it was started before the pool knew of a lower bound, or still does not know
+            self._want(pool, now)
 
     def _on_hello_pool(self, peer: PeerId, message: HelloPool, now: Now) -> None:
         seat = self._staff.pools.get(peer)
@@ -170,14 +176,17 @@ class Presence:
         self._welcome(peer)
         if self.closing:
             self._disband(seat, 0.0, now)
+        elif seat.record.most == 0 and not seat.closes:
+            # a former broker was asked to stop it, and may have been killed before it could
+            self._disband(seat, DRAIN_S, now)
 
     def _welcome(self, peer: PeerId) -> None:
         if peer in self._subscribed:
-            self._send(peer, Welcome(self._boot, self._pid))
+            self._send(peer, Welcome(self._boot, self._pid, self._finals.session(peer)))
             if seat := self._staff.seats.get(peer):
                 seat.ready = True
 
-    # -- going ----------------------------------------------------------------------------------------------
+    # -- going -----------------------------------------------------------------------------------------
 
     def _on_left(self, peer: PeerId, now: Now) -> None:
         if peer in self._clients:
@@ -216,7 +225,7 @@ class Presence:
             self._forget_worker(seat)
 
     def _forget_client(self, peer: PeerId) -> None:
-        self._clients.discard(peer)
+        self._clients.pop(peer, None)
         self._subscribed.discard(peer)
         self._finals.close(peer)
 
@@ -234,7 +243,7 @@ class Presence:
         for seat in self._staff.seats_of(name):
             self._dismiss(seat, now)
 
-    # -- letting workers go ---------------------------------------------------------------------------------
+    # -- letting workers go ----------------------------------------------------------------------------
 
     def _dismiss(self, seat: Seat, now: Now) -> None:
         """Have the worker finish what it executes, hand back the rest, and leave."""
@@ -257,7 +266,7 @@ class Presence:
         for seat in self._staff.seats_of(pool.record.pool):
             self._dismiss(seat, now)
 
-    # -- how many workers -------------------------------------------------------------------------------------
+    # -- how many workers ------------------------------------------------------------------------------
 
     def set_pool(self, message: SetPool, now: Now) -> Message:
         """Change the bounds of a pool; answers the request."""
@@ -267,18 +276,24 @@ class Presence:
             return NotDone(message.request, f"there is no {what}")
         if not 0 <= message.least <= message.most:
             return NotDone(message.request, f"{message.least}..{message.most} is not a range of workers")
+        pool.record.least, pool.record.most = message.least, message.most
+        self._ledger.out.peers[pool.record.pool] = pool.record
         if message.most == 0:
             self._disband(pool, message.drain_s, now)
             return Done(message.request)
-        pool.record.least, pool.record.most = message.least, message.most
-        self._ledger.out.peers[pool.record.pool] = pool.record
         pool.want = min(max(pool.want, message.least), message.most)
         self._want(pool, now)
+        self._dismiss_surplus(pool, now)
+        return Done(message.request)
+
+    def _dismiss_surplus(self, pool: PoolSeat, now: Now) -> bool:
+        """Let go what is beyond the bound, idle workers first; whether there was any."""
         staying = [seat for seat in self._staff.seats_of(pool.record.pool) if not seat.leaving]
         staying.sort(key=lambda seat: len(seat.held), reverse=True)
-        for seat in staying[message.most :]:
+        surplus = staying[pool.record.most :]
+        for seat in surplus:
             self._dismiss(seat, now)
-        return Done(message.request)
+        return bool(surplus)
 
     def size_pools(self, now: Now) -> None:
         """Ask for more workers where runs wait; a pool that grew stays so."""
@@ -288,8 +303,9 @@ class Presence:
                 continue
             seats = [seat for seat in self._staff.seats_of(r.pool) if not seat.leaving]
             waiting = self._queue.count_for(r.serves, seats[0].record.python) if seats else len(self._queue)
-            busy = sum(bool(seat.held) for seat in seats)
-            want = max(r.least, min(r.most, busy + waiting))
+            # a run that was given ahead to a busy worker waits as well
+            held = sum(len(seat.held) for seat in seats)
+            want = max(r.least, min(r.most, held + waiting))
             if want > pool.want:
                 pool.want = want
                 self._want(pool, now)
@@ -298,7 +314,7 @@ class Presence:
         self._send(pool.record.pool, Want(pool.want))
         self._timers.add(now.mono_s + REPEAT_S, "want", pool.record.pool)
 
-    # -- stopping -----------------------------------------------------------------------------------------------
+    # -- stopping --------------------------------------------------------------------------------------
 
     def close(self, drain_s: float, now: Now) -> None:
         until = now.mono_s + drain_s + CLOSE_MARGIN_S
@@ -334,7 +350,7 @@ class Presence:
             self._send(client, Closed())
         self._ledger.out.stop = True
 
-    # -- timers -------------------------------------------------------------------------------------------------
+    # -- timers ----------------------------------------------------------------------------------------
 
     def due(self, kind: str, peer: PeerId, now: Now) -> None:
         seat, pool = self._staff.seats.get(peer), self._staff.pools.get(peer)
@@ -347,9 +363,11 @@ class Presence:
         elif kind == "disband" and pool and pool.closes:
             self._send(peer, Disband(max(0.0, pool.disband_s or 0.0)))
             self._timers.add(now.mono_s + REPEAT_S, "disband", peer)
-        elif kind == "want" and pool and not pool.closes:
-            if sum(not seat.leaving for seat in self._staff.seats_of(peer)) < pool.want:
-                self._want(pool, now)
+        elif kind == "want" and pool and not pool.closes and self._lacks_workers(pool):
+            self._want(pool, now)
+
+    def _lacks_workers(self, pool: PoolSeat) -> bool:
+        return sum(not seat.leaving for seat in self._staff.seats_of(pool.record.pool)) < pool.want
 
     def _send(self, peer: PeerId, message: Message) -> None:
         self._ledger.out.sends.append(Send(peer, message))

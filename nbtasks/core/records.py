@@ -100,7 +100,7 @@ class NewRow(msgspec.Struct):
     parameters: str
 
 
-# -- local acts of workers and pools ------------------------------------------------------------------
+# -- local acts of workers and pools -------------------------------------------------------------------
 
 
 class Execute(NamedTuple):
@@ -124,7 +124,7 @@ class Launch(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """Send a signal to a worker's process group, if its marker still names (run, attempt); no check if run is ""."""
+    """Send a signal to a worker's process group, if its marker still names (run, attempt), or run is ""."""
 
     worker: PeerId
     name: str  # "SIGTERM", "SIGKILL"
@@ -141,7 +141,7 @@ class Exit(NamedTuple):
 Act = Union[Execute, Break, Launch, Signal, Exit]
 
 
-# -- sends ------------------------------------------------------------------------------------------
+# -- sends ---------------------------------------------------------------------------------------------
 
 
 class Send(NamedTuple):
@@ -184,7 +184,8 @@ class Output(msgspec.Struct):
     specs: list[tuple[str, Spec, bytes]] = msgspec.field(default_factory=list)  # id, spec, code
     changed: dict[int, RunRecord] = msgspec.field(default_factory=dict)  # seq -> row as it stands
     values: list[tuple[int, bytes]] = msgspec.field(default_factory=list)  # seq, pickled
-    chunks: list[tuple[int, int, int, bytes]] = msgspec.field(default_factory=list)  # seq, attempt, number, body
+    # seq, attempt, number, body
+    chunks: list[tuple[int, int, int, bytes]] = msgspec.field(default_factory=list)
     peers: dict[PeerId, PeerRecord | None] = msgspec.field(default_factory=dict)  # None: forget it
 
     sends: list[Sent] = msgspec.field(default_factory=list)

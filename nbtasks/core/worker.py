@@ -75,7 +75,7 @@ class Worker:
         self._leaving = False
         self._gone = False
 
-    # -- from the broker --------------------------------------------------------------------------
+    # -- from the broker -------------------------------------------------------------------------------
 
     def handle(self, message: Message, now: Now) -> Effects:
         """Take one message from the broker."""
@@ -95,9 +95,7 @@ class Worker:
         self._boot = message.boot
         self._hello_at = None
         self._says.clear()
-        if self._current and self._started_at:
-            effects.sends.append(Started(self._current.run, self._current.attempt, self._started_at))
-        effects.sends += self._chunks
+        self._say_current(effects)
         for ending in self._endings.values():
             effects.sends += [*ending.chunks, ending.finished]
             ending.say_at, ending.pause_s = now.mono_s + FINISHED_S, FINISHED_S
@@ -163,7 +161,7 @@ class Worker:
         for push in list(self._waiting):
             self._give_back((push.run, push.attempt), effects)
 
-    # -- from the main thread -----------------------------------------------------------------------
+    # -- from the main thread --------------------------------------------------------------------------
 
     def take(self) -> Push | None:
         """The next attempt for the main thread, which must be free; None: nothing waits."""
@@ -193,9 +191,7 @@ class Worker:
         """The taken attempt is over and all its output was given to `printed`."""
         assert self._current is not None
         push, self._current = self._current, None
-        finished = Finished(
-            push.run, push.attempt, outcome, message, value, self._printed, start, now.unix_s
-        )
+        finished = Finished(push.run, push.attempt, outcome, message, value, self._printed, start, now.unix_s)
         self._remember((push.run, push.attempt))
         self._endings[push.run, push.attempt] = _Ending(finished, self._chunks, now.mono_s + FINISHED_S)
         self._chunks = []
@@ -205,7 +201,7 @@ class Worker:
         self._leave_if_empty(effects)
         return effects
 
-    # -- time -----------------------------------------------------------------------------------------
+    # -- time ------------------------------------------------------------------------------------------
 
     def tick(self, now: Now) -> Effects:
         """Say again what was not answered."""
@@ -219,7 +215,8 @@ class Worker:
             effects.sends += self._flush_says()
         if self._beat_at <= now.mono_s:
             self._beat_at = now.mono_s + BEAT_S
-            effects.sends += [*self._chunks, Beat()]
+            self._say_current(effects)
+            effects.sends.append(Beat())
         for ending in self._endings.values():
             if ending.say_at <= now.mono_s:
                 effects.sends += [*ending.chunks, ending.finished]
@@ -246,6 +243,15 @@ class Worker:
         return self._broken
 
     @property
+    def chunks_printed(self) -> int:
+        """How many chunks the taken attempt, or the last one, put out."""
+        return self._printed
+
+    @property
+    def is_empty_handed(self) -> bool:
+        return not (self._current or self._waiting or self._endings)
+
+    @property
     def has_work(self) -> bool:
         return bool(self._waiting) and self._current is None
 
@@ -256,7 +262,7 @@ class Worker:
         numbers = [c.number for c in self._chunks]
         assert numbers == sorted(numbers), numbers
 
-    # -- pieces -----------------------------------------------------------------------------------------
+    # -- pieces ----------------------------------------------------------------------------------------
 
     def _held(self) -> tuple[Held, ...]:
         held = [Held(p.run, p.attempt) for p in self._waiting]
@@ -279,6 +285,12 @@ class Worker:
         while len(self._done) > DONE_MAX:
             del self._done[next(iter(self._done))]
 
+    def _say_current(self, effects: Effects) -> None:
+        """Say again what the broker should know of the run that executes; a deadline counts from Started."""
+        if self._current and self._started_at:
+            effects.sends.append(Started(self._current.run, self._current.attempt, self._started_at))
+        effects.sends += self._chunks
+
     def _say_soon(self, message: Message, now: Now) -> None:
         if self._boot:
             self._says.append(message)
@@ -290,7 +302,7 @@ class Worker:
         return says
 
     def _leave_if_empty(self, effects: Effects) -> None:
-        if self._leaving and not self._gone and not (self._current or self._waiting or self._endings):
+        if self._leaving and not self._gone and self.is_empty_handed:
             self._gone = True
             effects.sends.append(Left())
             effects.acts.append(Exit(0))

@@ -1,0 +1,110 @@
+"""Background tasks for notebooks.
+
+The only place where parts are wired together. Names are imported when they are used, so that
+`import nbtasks` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from nbtasks.context import current_run, set_default, tags
+from nbtasks.core.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from nbtasks.client import Client, Pool, connect
+    from nbtasks.errors import (
+        BrokerUnavailable,
+        CancelledRun,
+        CrashedRun,
+        FailedRun,
+        NbtasksError,
+        NotPicklable,
+        QueueFull,
+        ResultCorrupt,
+        SubmitUnknown,
+        TimedOut,
+        UnknownRun,
+        ValueTooLarge,
+        VersionMismatch,
+    )
+    from nbtasks.run import Run, RunList, as_completed, get_run, runs, wait
+    from nbtasks.tasks import Task, serve, task, unmapped
+
+__all__ = [
+    "BrokerUnavailable",
+    "CancelledRun",
+    "Client",
+    "CrashedRun",
+    "FailedRun",
+    "NbtasksError",
+    "NotPicklable",
+    "Pool",
+    "QueueFull",
+    "ResultCorrupt",
+    "Run",
+    "RunList",
+    "SubmitUnknown",
+    "Task",
+    "TimedOut",
+    "UnknownRun",
+    "ValueTooLarge",
+    "VersionMismatch",
+    "__version__",
+    "as_completed",
+    "connect",
+    "current_run",
+    "get_run",
+    "load_ipython_extension",
+    "runs",
+    "serve",
+    "tags",
+    "task",
+    "unload_ipython_extension",
+    "unmapped",
+    "wait",
+]
+
+_PARTS = {
+    "client": {"Client", "Pool", "connect"},
+    "run": {"Run", "RunList", "as_completed", "get_run", "runs", "wait"},
+    "tasks": {"Task", "serve", "task", "unmapped"},
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'nbtasks' has no attribute {name!r}")
+    part = next((part for part, names in _PARTS.items() if name in names), "errors")
+    value = getattr(importlib.import_module(f"nbtasks.{part}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _default_client() -> Any:
+    from nbtasks.client import default_client
+
+    return default_client()
+
+
+# tasks and runs talk to this client unless `connect` says otherwise, also in a worker
+set_default(_default_client)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """What `%load_ext nbtasks` does."""
+    from nbtasks.jupyter import load_ipython_extension as load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """What `%unload_ext nbtasks` does."""
+    from nbtasks.jupyter import unload_ipython_extension as unload
+
+    unload(shell)

@@ -1,0 +1,1 @@
+"""The broker process: `python -m nbtasks.broker`."""

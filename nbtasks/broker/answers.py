@@ -1,0 +1,230 @@
+"""From what the machine asks to be sent, to frames: payloads and rows are attached here, after the commit.
+
+All messages for one peer on one channel leave in one frame. Pushes and finals are published on the
+peer's topic; everything else goes back where the peer's frames come from.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from nbtasks.broker.payloads import Payloads
+from nbtasks.broker.store import Damaged, Ending, Store
+from nbtasks.core import codec
+from nbtasks.core.messages import (
+    Ended,
+    GetOutput,
+    GetRun,
+    GetRuns,
+    GetStatus,
+    GetValue,
+    Message,
+    Missing,
+    PeerId,
+    Push,
+    RunFound,
+    RunId,
+    RunInfo,
+    Runs,
+    Status,
+    Value,
+)
+from nbtasks.core.messages import (
+    Output as OutputMessage,
+)
+from nbtasks.core.records import Look, Output, PushRun, RunRecord, Send, TellEnd
+from nbtasks.wire.sockets import BROKER, topic_of
+
+ROUTES_MAX = 20_000  # peers whose way back is remembered
+LARGE_PUSH_BYTES = 2**20
+LARGE_PAUSE_S = (
+    2.0  # before a large push is said again; doubled each time, because copies pile up in the queue
+)
+
+log = logging.getLogger("nbtasks.broker")
+
+
+class Channels(Protocol):
+    """What of `wire.sockets.BrokerSockets` is needed here."""
+
+    def send(self, route: bytes, frame: bytes) -> bool: ...
+
+    def publish(self, topic: bytes, frame: bytes) -> None: ...
+
+
+class Answers:
+    """Sends what one pass of the loop has to say.
+
+    Parameters
+    ----------
+    waiting_reason
+        Why a queued run is not given to anybody.
+    status
+        Makes the answer to a GetStatus of this number.
+    rows_max
+        Bound on the rows of one listing.
+    """
+
+    def __init__(
+        self,
+        channels: Channels,
+        store: Store,
+        payloads: Payloads,
+        *,
+        waiting_reason: Callable[[RunId], str],
+        status: Callable[[int], Status],
+        rows_max: int,
+    ) -> None:
+        self._channels = channels
+        self._store = store
+        self._payloads = payloads
+        self._waiting_reason = waiting_reason
+        self._status = status
+        self._rows_max = rows_max
+        self._routes: dict[PeerId, bytes] = {}
+        self._large: dict[tuple[RunId, int], tuple[float, float]] = {}  # mono seconds of the next copy, pause
+        self.damaged: list[RunRecord] = []  # assigned runs whose arguments cannot be read
+
+    # -- ways back ----------------------------------------------------------------------------------------
+
+    def learn(self, peer: PeerId, route: bytes) -> None:
+        """A frame of `peer` came along `route`."""
+        if self._routes.get(peer) != route:
+            self._routes.pop(peer, None)
+            self._routes[peer] = route
+            if len(self._routes) > ROUTES_MAX:
+                del self._routes[next(iter(self._routes))]
+
+    def forget(self, peer: PeerId) -> None:
+        self._routes.pop(peer, None)
+
+    def subscribed(self) -> None:
+        """Somebody connected anew: what was published before may be lost."""
+        self._large.clear()
+
+    # -- one pass -----------------------------------------------------------------------------------------
+
+    def perform(self, output: Output, mono_s: float) -> None:
+        """Send everything that `output` asks for; its rows are committed."""
+        direct: dict[PeerId, list[Message]] = {}
+        published: dict[PeerId, list[Message]] = {}
+        endings = _Endings(self._store, output)
+        pushed: set[int] = set()
+        for item in output.sends:
+            if isinstance(item, Send):
+                direct.setdefault(item.peer, []).append(item.message)
+            elif isinstance(item, PushRun):
+                record = item.record
+                if record.seq not in pushed and (push := self._push(item, mono_s)):
+                    pushed.add(record.seq)
+                    published.setdefault(record.worker, []).append(push)
+            elif isinstance(item, TellEnd):
+                if (told := _told(item, endings.of(item.run))) is not None:
+                    published.setdefault(item.peer, []).append(told)
+            else:
+                direct.setdefault(item.peer, []).append(self._look(item))
+        for peer, messages in direct.items():
+            self._send(peer, messages)
+        for peer, messages in published.items():
+            self._publish(peer, messages)
+
+    def _send(self, peer: PeerId, messages: list[Message]) -> None:
+        route = self._routes.get(peer)
+        if route is None:
+            self._publish(peer, messages)
+            return
+        for batch in codec.batches(messages):
+            if not self._channels.send(route, codec.encode(BROKER, batch)):
+                # gone or not reading; its next frame tells where it is, and makes us say it again
+                self.forget(peer)
+                return
+
+    def _publish(self, peer: PeerId, messages: list[Message]) -> None:
+        topic = topic_of(peer)
+        for batch in codec.batches(messages):
+            self._channels.publish(topic, codec.encode(BROKER, batch))
+
+    # -- pushes -------------------------------------------------------------------------------------------
+
+    def _push(self, item: PushRun, mono_s: float) -> Push | None:
+        record = item.record
+        if not record.worker:
+            return None  # given and taken back within one pass
+        try:
+            args = self._payloads.arguments(record)
+        except Damaged as error:
+            log.error("run %s: %s", record.run, error)
+            self.damaged.append(record)
+            return None
+        code = self._payloads.code(record.spec.code)
+        if len(args) + len(code) > LARGE_PUSH_BYTES and not self._may_repeat(record, item.again, mono_s):
+            return None
+        return Push(
+            record.run, record.attempt, len(record.attempts) + 1, record.spec, code, args, record.parent
+        )  # fmt: skip
+
+    def _may_repeat(self, record: RunRecord, again: bool, mono_s: float) -> bool:
+        """Whether another copy of a large push may be queued for a worker that does not read."""
+        key = (record.run, record.attempt)
+        at, pause_s = self._large.get(key, (0.0, LARGE_PAUSE_S))
+        if again and mono_s < at:
+            return False
+        self._large[key] = (mono_s + pause_s, 2 * pause_s)
+        while len(self._large) > ROUTES_MAX:
+            del self._large[next(iter(self._large))]
+        return True
+
+    # -- queries ------------------------------------------------------------------------------------------
+
+    def _look(self, look: Look) -> Message:
+        query: Any = look.query
+        if isinstance(query, GetStatus):
+            return self._status(query.request)
+        if isinstance(query, GetRuns):
+            rows, more = self._store.runs(query.filter, self._rows_max)
+            return Runs(query.request, tuple(map(self._explained, rows)), more)
+        if isinstance(query, GetRun):
+            row = self._store.run(query.run)
+            return RunFound(query.request, self._explained(row) if row else None)
+        if isinstance(query, GetValue):
+            value = self._store.value(query.run)
+            return Value(query.request, value is not None, value or b"")
+        assert isinstance(query, GetOutput), query
+        chunks, more = self._store.chunks(query.run, query.after, codec.BATCH_BYTES_MAX)
+        return OutputMessage(query.request, chunks, more)
+
+    def _explained(self, row: RunInfo) -> RunInfo:
+        """Say why a queued run waits, if anything is missing."""
+        reason = "" if row.message else self._waiting_reason(row.run)
+        return msgspec.structs.replace(row, message=reason) if reason else row
+
+
+class _Endings:
+    """How runs ended: those of this pass from memory, the others from the table."""
+
+    def __init__(self, store: Store, output: Output) -> None:
+        self._store = store
+        self._values = dict(output.values)
+        self._records = {record.run: record for record in output.changed.values() if record.is_final}
+
+    def of(self, run: RunId) -> Ending | None:
+        record = self._records.get(run)
+        if record is None:
+            return self._store.ending(run)
+        value = self._values.get(record.seq, b"")
+        return Ending(
+            record.state.value, record.message, record.at, value if len(value) <= codec.INLINE_BYTES_MAX else None
+        )  # fmt: skip
+
+
+def _told(item: TellEnd, ending: Ending | None) -> Message:
+    if ending is None:
+        return Missing(item.session, item.number, item.run)
+    return Ended(
+        item.session, item.number, item.run, ending.state, ending.message, ending.at, ending.value or b"",
+        fetch=ending.value is None,
+    )  # fmt: skip

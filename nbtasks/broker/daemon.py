@@ -1,0 +1,294 @@
+"""The broker's loop: receive a batch, run the machine, commit one transaction, then send.
+
+Everything else here is about coming up and going down: who owns the home, what is watched, and why
+the broker ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from nbtasks.broker.answers import Answers
+from nbtasks.broker.payloads import Payloads
+from nbtasks.broker.store import Store
+from nbtasks.broker.watches import Watches
+from nbtasks.core import codec
+from nbtasks.core.broker import Broker, Limits
+from nbtasks.core.messages import (
+    PROTOCOL,
+    Finished,
+    HelloClient,
+    HelloPool,
+    HelloWorker,
+    Left,
+    Message,
+    PeerId,
+    Rejected,
+    Spec,
+    Submit,
+)
+from nbtasks.core.policy import CRASHED
+from nbtasks.core.records import Now
+from nbtasks.errors import ProtocolError, VersionMismatch
+from nbtasks.settings import Settings
+from nbtasks.wire import access, clock, connection
+from nbtasks.wire.alive import born
+from nbtasks.wire.connection import Connection
+from nbtasks.wire.keys import Keys
+from nbtasks.wire.lock import HomeLock
+from nbtasks.wire.process import ProcessWatch
+from nbtasks.wire.sockets import BROKER, BrokerSockets, Received
+
+FRAMES_PER_PASS = 500  # so that a flood does not keep the first sender waiting for its commit
+LOOK_S = 1.0  # between two looks at the home and the guard of the sockets
+GARBAGE_LOG_S = 10.0  # between two log lines about frames that cannot be read
+SPECS_MAX = 4096  # equal specs are kept once; so many are remembered
+VERSION = "0.1.0"
+
+log = logging.getLogger("nbtasks.broker")
+
+
+class Daemon:
+    """One broker process, from the taken lock to its end.
+
+    Parameters
+    ----------
+    lock
+        Held by this process.
+    owner
+        A process with which the broker ends.
+    """
+
+    def __init__(
+        self, home: Path, runtime: Path, lock: HomeLock, keys: Keys, settings: Settings, owner: int | None
+    ) -> None:
+        self._home = home
+        self._runtime = runtime
+        self._lock = lock
+        self._settings = settings
+        self._started = time.time()
+        self._specs: dict[Spec, tuple[Spec, str]] = {}
+        self._garbage = 0
+        self._garbage_log_at = 0.0
+        self._look_at = 0.0
+        self._stop_signals = 0
+        self._owner = None if owner is None else ProcessWatch(owner, born(owner) or 0.0)
+        self._store = Store(home / "journal.db", settings.durability)
+        self._connection = self._make_connection(keys)
+        self._sockets = BrokerSockets(self._connection, keys)
+        self._wake_reading, self._wake_writing = os.pipe()
+        self._watches = Watches()
+        self._broker = Broker(
+            Limits(queue_limit=settings.queue_limit, idle_stop_s=settings.idle_stop_s),
+            secrets.token_hex(8),
+            clock.now(),
+            pid=os.getpid(),
+            recorded=self._store.recorded,
+            spec_id=self._spec_id,
+        )
+        self._answers = Answers(
+            self._sockets,
+            self._store,
+            payloads := Payloads(self._store, settings.payload_cache_bytes),
+            waiting_reason=self._broker.waiting_reason,
+            status=lambda request: self._broker.status(request, clock.now(), str(self._home), self._started),
+            rows_max=settings.runs_listed_max,
+        )
+        self._payloads = payloads
+
+    def _make_connection(self, keys: Keys) -> Connection:
+        pid = os.getpid()
+        return Connection(
+            home=str(self._home), pid=pid, born=born(pid) or 0.0, protocol=PROTOCOL, version=VERSION,
+            control=f"ipc://{self._runtime}/control.sock", publish=f"ipc://{self._runtime}/publish.sock",
+            server_key=keys.server.public, public_key=keys.full.public, secret_key=keys.full.secret,
+        )  # fmt: skip
+
+    # -- the loop -------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Serve until there is a reason to stop; returns the exit status."""
+        self._restore()
+        self._listen_to_signals()
+        connection.write(self._connection, self._runtime)
+        log.info("broker %s is up for %s", os.getpid(), self._home)
+        while not self._pass():
+            pass
+        return 0
+
+    def _pass(self) -> bool:
+        """One turn; True after the last one."""
+        ready = self._sockets.poll(self._timeout_s(), self._fds())
+        now = clock.now()
+        for peer in self._sockets.subscriptions():
+            self._answers.subscribed()
+            self._broker.subscribed(peer, now)
+        for received in self._sockets.receive(FRAMES_PER_PASS):
+            self._take(received, now)
+        for fd in ready:
+            self._on_ready(fd, now)
+        if self._look_at <= now.mono_s:
+            self._look(now)
+        self._broker.tick(now)
+        return self._act(now)
+
+    def _act(self, now: Now) -> bool:
+        output = self._broker.take()
+        if output.writes:
+            self._store.commit(output)
+            self._payloads.committed(output)
+            for peer, record in output.peers.items():
+                if record is None:
+                    self._forget(peer)
+        self._answers.perform(output, now.mono_s)
+        for act in output.signals:
+            self._watches.signal(act)
+        self._end_damaged(now)
+        return output.stop
+
+    def _timeout_s(self) -> float:
+        wake_at = self._broker.wake_at()
+        until = self._look_at if wake_at is None else min(wake_at, self._look_at)
+        return max(0.0, until - time.monotonic())
+
+    def _fds(self) -> list[int]:
+        fds = [self._wake_reading, *self._watches.fds()]
+        if self._owner:
+            fds.append(self._owner.fileno())
+        return fds
+
+    def _restore(self) -> None:
+        restored = self._store.restore()
+        now = clock.now()
+        self._broker.restore(restored.records, restored.peers, restored.counts, restored.last_seq, now)
+        for record in restored.peers:
+            self._watches.known(record)
+        if restored.records:
+            log.info("%d live runs were found in the journal", len(restored.records))
+
+    # -- what comes in --------------------------------------------------------------------------------------
+
+    def _take(self, received: Received, now: Now) -> None:
+        try:
+            peer, messages = codec.for_broker.decode(received.frame)
+        except VersionMismatch as error:
+            self._reject(received, str(error), now)
+            return
+        except ProtocolError as error:
+            self._drop(str(error), now)
+            return
+        self._answers.learn(peer, received.route)
+        for message in messages:
+            if not access.may_say(received.role, message):
+                self._drop(f"{peer} may only observe, but said {type(message).__name__}", now)
+                continue
+            self._broker.handle(peer, self._interned(message), now)
+            if isinstance(message, (HelloClient, HelloWorker, HelloPool)):
+                self._watches.hello(peer, message)
+            elif isinstance(message, Left):
+                self._forget(peer)
+
+    def _reject(self, received: Received, reason: str, now: Now) -> None:
+        answer = Rejected("version", f"{reason}; the broker is nbtasks {VERSION}")
+        self._sockets.send(received.route, codec.encode(BROKER, [answer]))
+        self._drop(reason, now)
+
+    def _drop(self, reason: str, now: Now) -> None:
+        self._garbage += 1
+        if self._garbage_log_at <= now.mono_s:
+            log.warning("%d frames or messages were ignored, the last one because: %s", self._garbage, reason)
+            self._garbage, self._garbage_log_at = 0, now.mono_s + GARBAGE_LOG_S
+
+    def _forget(self, peer: PeerId) -> None:
+        self._watches.forget(peer)
+        self._answers.forget(peer)
+
+    def _interned(self, message: Message) -> Message:
+        """Let equal specs be one object: a queued run must not cost a spec of its own."""
+        if not isinstance(message, Submit):
+            return message
+        spec = self._intern(message.spec)[0]
+        return message if spec is message.spec else msgspec.structs.replace(message, spec=spec)
+
+    def _intern(self, spec: Spec) -> tuple[Spec, str]:
+        found = self._specs.get(spec)
+        if found is None:
+            digest = hashlib.blake2b(codec.spec_bytes(spec), digest_size=16).hexdigest()
+            found = self._specs[spec] = (spec, digest)
+            if len(self._specs) > SPECS_MAX:
+                del self._specs[next(iter(self._specs))]
+        return found
+
+    def _spec_id(self, spec: Spec) -> str:
+        return self._intern(spec)[1]
+
+    def _end_damaged(self, now: Now) -> None:
+        """Runs whose arguments cannot be read any more must not wait for ever."""
+        for record in self._answers.damaged:
+            word = Finished(
+                record.run,
+                record.attempt,
+                CRASHED,
+                "its stored arguments are damaged",
+                b"",
+                0,
+                now.unix_s,
+                now.unix_s,
+            )
+            self._broker.handle(record.worker, word, now)
+        self._answers.damaged.clear()
+
+    # -- why it ends ----------------------------------------------------------------------------------------
+
+    def _on_ready(self, fd: int, now: Now) -> None:
+        if fd == self._wake_reading:
+            os.read(fd, 4096)
+            drain_s = self._settings.drain_s if self._stop_signals < 2 else 0.0
+            self._close(f"signal number {self._stop_signals}", drain_s, now)
+        elif self._owner and fd == self._owner.fileno():
+            self._owner.close()
+            self._owner = None
+            self._close("the owner's process ended", 0.0, now)
+        elif ended := self._watches.ended(fd):
+            peer, exited = ended
+            self._broker.process_gone(peer, exited, now)
+            self._answers.forget(peer)
+
+    def _look(self, now: Now) -> None:
+        self._look_at = now.mono_s + LOOK_S
+        if not self._sockets.is_guarded:
+            raise RuntimeError("the thread that answers handshakes died")
+        if not self._lock.is_intact():
+            self._close(f"{self._home} was deleted or replaced", 0.0, now)
+
+    def _close(self, reason: str, drain_s: float, now: Now) -> None:
+        log.info("broker %s stops: %s", os.getpid(), reason)
+        self._broker.close(drain_s, now)
+
+    def _listen_to_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop_signals += 1
+        os.write(self._wake_writing, b"!")
+
+    def close(self) -> None:
+        """Leave nothing behind: connection file, sockets, runtime directory; the lock last."""
+        connection.remove(self._runtime)
+        self._sockets.close()
+        self._watches.close()
+        self._store.close()
+        shutil.rmtree(self._runtime, ignore_errors=True)
+        self._lock.release()

@@ -1,0 +1,71 @@
+"""The journal's tables, meant to be read by a human with any SQLite tool.
+
+What never changes of a run lies in `run`, what changes in the small rows of `state`; payloads lie in
+tables of their own, so that neither a listing nor a change of state touches them. Lists of records
+are JSON arrays whose items are in the order of the fields in `nbtasks.core.messages`.
+"""
+
+from __future__ import annotations
+
+VERSION = 1
+APPLICATION = 0x6E627473  # "nbts"
+
+TABLES = """
+CREATE TABLE spec (
+    spec     INTEGER PRIMARY KEY,
+    id       TEXT NOT NULL UNIQUE,  -- digest of the body
+    key      TEXT NOT NULL,         -- of the task
+    name     TEXT NOT NULL,
+    tags     TEXT NOT NULL,         -- JSON array
+    code     TEXT NOT NULL,         -- digest in `code`; '' when only a serving pool can run it
+    body     TEXT NOT NULL          -- JSON: Spec
+);
+CREATE TABLE code (
+    digest   TEXT PRIMARY KEY,
+    body     BLOB NOT NULL          -- pickled function
+) WITHOUT ROWID;
+CREATE TABLE run (                  -- never changed after insertion
+    seq      INTEGER PRIMARY KEY,   -- order of arrival
+    id       TEXT NOT NULL UNIQUE,  -- UUIDv7
+    batch    TEXT NOT NULL,
+    spec     INTEGER NOT NULL REFERENCES spec,
+    parent   TEXT NOT NULL,         -- id of the run that submitted it
+    submitted REAL NOT NULL,        -- UNIX seconds, as all times here
+    parameters TEXT NOT NULL,       -- JSON object: name -> repr
+    args     BLOB NOT NULL,         -- pickled
+    crc      INTEGER NOT NULL       -- CRC-32 of id, parameters and args
+);
+CREATE TABLE state (
+    seq      INTEGER PRIMARY KEY REFERENCES run,
+    state    TEXT NOT NULL,
+    message  TEXT NOT NULL,
+    at       REAL NOT NULL,         -- since when
+    history  TEXT NOT NULL,         -- JSON: [Moment]
+    attempts TEXT NOT NULL,         -- JSON: [Attempt], charged ones only
+    attempt  INTEGER NOT NULL,      -- number of the newest assignment
+    worker   TEXT NOT NULL,         -- who holds it
+    started  INTEGER NOT NULL,
+    stop     TEXT NOT NULL,         -- why it is being interrupted
+    due      REAL NOT NULL,         -- not before
+    failures INTEGER NOT NULL,
+    crashes  INTEGER NOT NULL,
+    chunks   INTEGER NOT NULL       -- of output, of the newest assignment
+);
+CREATE INDEX state_by_name ON state (state);
+CREATE TABLE result (
+    seq      INTEGER PRIMARY KEY REFERENCES run,
+    value    BLOB NOT NULL          -- pickled result or failure
+);
+CREATE TABLE output (
+    seq      INTEGER NOT NULL REFERENCES run,
+    attempt  INTEGER NOT NULL,
+    number   INTEGER NOT NULL,      -- from 1 within the attempt
+    body     BLOB NOT NULL,         -- JSON array of nbformat outputs
+    UNIQUE (seq, attempt, number)
+);
+CREATE TABLE peer (                 -- workers and pools that may be alive
+    id       TEXT PRIMARY KEY,
+    kind     TEXT NOT NULL,         -- worker, pool
+    body     TEXT NOT NULL          -- JSON object
+) WITHOUT ROWID;
+"""

@@ -1,0 +1,386 @@
+"""`Client`: one home as tasks, runs, magics and the command line see it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from nbtasks import context, pickling
+from nbtasks.client import pools, status
+from nbtasks.client.link import Link
+from nbtasks.client.pools import Pool
+from nbtasks.client.status import Status
+from nbtasks.context import Fate, Served
+from nbtasks.core import messages
+from nbtasks.core.messages import (
+    Cancel,
+    Done,
+    GetOutput,
+    GetRun,
+    GetRuns,
+    GetStatus,
+    GetValue,
+    Message,
+    NewRun,
+    NotDone,
+    RunFilter,
+    RunFound,
+    RunId,
+    RunInfo,
+    SetPool,
+    Spec,
+    StopBroker,
+    Submit,
+)
+from nbtasks.errors import (
+    BrokerUnavailable,
+    NbtasksError,
+    ResultCorrupt,
+    SubmitUnknown,
+    UnknownRun,
+)
+from nbtasks.run import Run, RunList, find_runs
+from nbtasks.settings import home_path
+from nbtasks.tasks import Task, loglines
+from nbtasks.tasks.options import local_paths
+from nbtasks.wire import ids
+from nbtasks.wire.process import ProcessWatch, born
+
+SUBMIT_S = 60.0  # for a broker to record what was submitted
+ANSWER_S = 30.0  # for a broker to answer a question
+BATCHES_MAX = 4  # batches of a map that are not answered yet
+CANCEL_RUNS_MAX = 1000  # ids in one Cancel
+STOP_MARGIN_S = 15.0  # beyond the drain, for a broker to end
+SERVE_LIMIT = 10
+
+A = TypeVar("A", bound=Message)
+
+
+class Client:
+    """Talks to the broker of one home; made by `nbtasks.connect()`.
+
+    Within `with connect(...)`, tasks of this thread of execution talk to that home. It may be used from
+    any thread. What `close` gave up is opened again by the next use.
+
+    Parameters
+    ----------
+    home
+        Directory of the broker; else `NBTASKS_HOME`, else the user's data directory.
+    start
+        Whether a broker that is not there is started, also one that dies later.
+    """
+
+    def __init__(self, home: str | os.PathLike[str] | None = None, start: bool = True) -> None:
+        self.home: Path = home_path(home)
+        self._start = start
+        self._reset()
+        _clients.add(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._link: Link | None = None
+        self._uses: list[ExitStack] = []
+
+    def __repr__(self) -> str:
+        return f"Client(home={str(self.home)!r})"
+
+    def open(self) -> Client:
+        """See that the broker is there, also if it was stopped on purpose before.
+
+        Raises
+        ------
+        BrokerUnavailable
+            There is none, and none may or can be started.
+        """
+        self._opened(starts_again=True)
+        return self
+
+    def close(self) -> None:
+        """Let go of the broker; runs go on."""
+        with self._lock:
+            link, self._link = self._link, None
+        if link is not None:
+            link.close()
+            _links.discard(link)
+
+    def __enter__(self) -> Client:
+        self.open()
+        stack = ExitStack()
+        stack.enter_context(context.use(self))
+        self._uses.append(stack)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._uses.pop().close()
+        if not self._uses:
+            self.close()
+
+    def _opened(self, starts_again: bool = False) -> Link:
+        link = self._link
+        if link is None:
+            with self._lock:
+                link = self._link
+                if link is None:
+                    link = self._link = Link(self.home, self._start)
+                    _links.add(link)
+        try:
+            link.open(starts_again)
+        except BrokerUnavailable:
+            if link.broker_pid == 0:
+                self.close()  # there never was one
+            raise
+        return link
+
+    # -- submitting ---------------------------------------------------------------------------------------
+
+    def submit(self, spec: Spec, code: bytes, run: NewRun, parent: RunId) -> Fate:
+        """Record one run; it is recorded when this returns."""
+        link = self._opened(starts_again=True)
+        message = Submit(run.run, spec, code, (run,), parent)
+        fate = Fate(run.run)
+        link.submit(message, (fate,))
+        self._wait_recorded(link, message)
+        return fate
+
+    def submit_many(
+        self, spec: Spec, code: bytes, batches: Iterable[Sequence[NewRun]], parent: RunId
+    ) -> list[Fate]:
+        """Record runs, each batch whole or not at all; all are recorded when this returns."""
+        link = self._opened(starts_again=True)
+        fates: list[Fate] = []
+        open_batches: deque[Submit] = deque()
+        for batch in batches:
+            message = Submit(ids.run_id(), spec, code, tuple(batch), parent)
+            new = [Fate(run.run) for run in batch]
+            fates += new
+            link.submit(message, new)
+            open_batches.append(message)
+            if len(open_batches) >= BATCHES_MAX:
+                self._wait_recorded(link, open_batches.popleft())
+        while open_batches:
+            self._wait_recorded(link, open_batches.popleft())
+        return fates
+
+    def _wait_recorded(self, link: Link, message: Submit) -> None:
+        def is_recorded() -> bool:
+            return link.is_recorded(message.batch)
+
+        problem = f"the broker of {self.home} has not answered within {SUBMIT_S:g} s"
+        try:
+            try:
+                if link.wait(is_recorded, SUBMIT_S):
+                    return
+            except BrokerUnavailable:
+                # one that was stopped meanwhile is started again for what is new
+                link.open(starts_again=True)
+                if link.wait(is_recorded, SUBMIT_S):
+                    return
+        except BrokerUnavailable as error:
+            problem = str(error)
+        except BaseException:
+            link.abandon(message.batch)
+            raise
+        link.abandon(message.batch)
+        run = message.runs[0].run
+        raise SubmitUnknown(
+            f"{problem}; whether run {run} is recorded is not known: nbtasks.get_run({run!r}) tells", run
+        )
+
+    # -- asking -------------------------------------------------------------------------------------------
+
+    def _ask(self, make: Callable[[int], Message], kind: type[A]) -> A:
+        link = self._opened()
+        request = link.ask(make)
+        try:
+            if not link.wait(lambda: link.has_answer(request), ANSWER_S):
+                who = f"the broker of {self.home} (pid {link.broker_pid})"
+                raise BrokerUnavailable(f"{who} has not answered within {ANSWER_S:g} s")
+            answer = link.answer(request)
+        finally:
+            link.forget(request)
+        if isinstance(answer, NotDone):
+            raise NbtasksError(answer.reason)
+        assert isinstance(answer, kind), answer
+        return answer
+
+    def fates(self, runs: Sequence[RunId]) -> list[Fate]:
+        """The fates of runs that may be of other processes; watched from now on."""
+        return self._opened().fates(runs)
+
+    def wait(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Let fates be settled until `is_done()`; False when the time is over."""
+        return is_done() or self._opened().wait(is_done, timeout_s)
+
+    def keep(self, fate: Fate) -> None:
+        """Settle `fate` even if nobody waits and no handle is left: somebody wants to be called."""
+        self._opened().keep(fate)
+
+    def info(self, run: RunId) -> RunInfo:
+        """What is recorded of a run."""
+        row = self._ask(lambda number: GetRun(number, run), RunFound).row
+        if row is None:
+            raise UnknownRun(f"no run {run} is recorded in {self.home}")
+        return row
+
+    def infos(self, wanted: RunFilter) -> list[RunInfo]:
+        """What is recorded of many runs, newest first."""
+        rows: list[RunInfo] = []
+        before = wanted.before
+        while len(rows) < wanted.limit:
+            page = RunFilter(wanted.states, wanted.key, wanted.tag, wanted.limit - len(rows), before)
+            answer = self._ask(lambda number, page=page: GetRuns(number, page), messages.Runs)  # type: ignore[misc]
+            rows += answer.rows
+            before = answer.more
+            if not before:
+                break
+        return rows[: wanted.limit]
+
+    def value(self, run: RunId) -> bytes:
+        """The pickled result or failure of a run that ended."""
+        answer = self._ask(lambda number: GetValue(number, run), messages.Value)
+        if not answer.found:
+            raise ResultCorrupt(f"what run {run} returned is not in the journal of {self.home}")
+        return answer.value
+
+    def output(self, run: RunId) -> list[bytes]:
+        """JSON arrays of nbformat outputs, in order."""
+        chunks: list[bytes] = []
+        after = 0
+        while True:
+            answer = self._ask(lambda number, after=after: GetOutput(number, run, after), messages.Output)  # type: ignore[misc]
+            chunks += answer.chunks
+            if not answer.more:
+                return chunks
+            after = answer.more
+
+    # -- for users ----------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Who the broker is, what its workers do, what waits."""
+        return status.of_message(self._ask(GetStatus, messages.Status))
+
+    def runs(
+        self, state: str | None = None, task: str | None = None, tag: str | None = None, limit: int = 100
+    ) -> RunList:
+        """The runs of this home, newest first; see `nbtasks.runs`."""
+        return find_runs(self, state, task, tag, limit)
+
+    def get_run(self, run: str | UUID) -> Run:
+        """The handle on a run; `UnknownRun` if there is none of this id."""
+        return Run.of_info(self.info(str(run)), self)
+
+    def cancel(self, runs: Iterable[RunId | UUID]) -> None:
+        """End these runs: what waits at once, what runs by an interrupt, then by a kill."""
+        wanted = [str(run) for run in runs]
+        for i in range(0, len(wanted), CANCEL_RUNS_MAX):
+            some = tuple(wanted[i : i + CANCEL_RUNS_MAX])
+            self._ask(lambda number, some=some: Cancel(number, some), Done)  # type: ignore[misc]
+
+    def stop_broker(self, drain_s: float = 30.0) -> None:
+        """Stop the broker and its pools, once what runs has ended; returns when its process is gone.
+
+        What is queued is kept. Waiting for a run raises `BrokerUnavailable` from now on.
+        """
+        link = self._opened()
+        pid = link.broker_pid
+        watch = ProcessWatch(pid, born(pid) or 0.0)
+        try:
+            self._ask(lambda number: StopBroker(number, drain_s), Done)
+            ends_s = time.monotonic() + drain_s + STOP_MARGIN_S
+            try:
+                # it says so to every client in the end
+                link.wait(watch.is_dead, drain_s + STOP_MARGIN_S)
+            except BrokerUnavailable:
+                while not watch.is_dead() and time.monotonic() < ends_s:
+                    time.sleep(0.005)
+            if not watch.is_dead():
+                raise NbtasksError(f"the broker of {self.home} (pid {pid}) is still stopping")
+        finally:
+            watch.close()
+
+    # -- workers ------------------------------------------------------------------------------------------
+
+    def start_workers(self, n: int, tasks: Iterable[Task[Any]] | None = None) -> Pool:
+        """Start a pool of `n` workers.
+
+        Parameters
+        ----------
+        tasks
+            The tasks that they serve, with their functions of this process; None: any task, with the code
+            that travels.
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"n is a number of workers from 1 on, not {n!r}")
+        self._opened(starts_again=True)
+        served = None
+        if tasks is not None:
+            served = [Served(task.key, task.name, pickling.dump_function(task.fn)[0]) for task in tasks]
+        return pools.start(self, n, n, served, generic=False, paths=local_paths())
+
+    def set_generic_pool(self, least: int, most: int) -> None:
+        """Let the home's own pool have between `least` and `most` workers, on demand; 0 of them ends it."""
+        if not 0 <= least <= most:
+            raise ValueError(f"{least}..{most} is not a range of workers")
+        self._opened(starts_again=True)
+        if any(pool.generic for pool in self.status().pools):
+            try:
+                self.resize("", least, most)
+                return
+            except BrokerUnavailable:
+                raise
+            except NbtasksError:
+                pass  # it just ends
+        if most:
+            pools.start(self, least, most, None, generic=True, paths=())
+
+    def serve(self, tasks: Sequence[Served], limit: int | None) -> Pool | None:
+        """Execute the runs of these tasks: blocks in a script, returns a pool in a notebook."""
+        most = limit or min(SERVE_LIMIT, os.cpu_count() or 1)
+        self._opened(starts_again=True)
+        if pools.is_notebook():
+            loglines.serving([task.name for task in tasks])
+            return pools.start(self, min(1, most), most, tasks, generic=False, paths=local_paths())
+        self.close()  # while it blocks this process is no client
+        exit_status = pools.run(self, most, tasks, local_paths())
+        if exit_status:
+            raise SystemExit(exit_status)
+        return None
+
+    def resize(self, pool: str, least: int, most: int, drain_s: float = 30.0) -> None:
+        """Change the bounds of a pool ("": the generic one); `most` = 0 ends it."""
+        self._ask(lambda number: SetPool(number, pool, least, most, drain_s), Done)
+
+    def pool_names(self) -> set[str]:
+        return {pool.name for pool in self.status().pools}
+
+
+# -- the ends of processes ----------------------------------------------------------------------------
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+_links: set[Link] = set()  # open ones, also of clients that nobody refers to any more
+_abandoned: list[Link] = []  # of the parent of this forked process: never touched, so never collected
+
+
+def _after_fork() -> None:
+    _abandoned.extend(_links)
+    _links.clear()
+    for client in list(_clients):
+        client._reset()
+
+
+def _close_all() -> None:
+    for link in list(_links):
+        link.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_close_all)

@@ -1,0 +1,389 @@
+"""What this process says to its broker and hears from it, and whose turn it is to listen.
+
+Sockets and machine are shared under a lock. Whoever waits for an answer listens himself: he polls the
+descriptors, takes what arrived and lets the machine judge it, so that a call costs no change of
+threads. Of several who wait one listens and wakes the others. A thread of our own listens only when
+nobody waits and something is watched.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from nbtasks.client.way import START_S, Way
+from nbtasks.context import Fate
+from nbtasks.core.client import (
+    Answered,
+    BrokerClosed,
+    ClientEffects,
+    Event,
+    NotRecorded,
+    Recorded,
+    RunEnded,
+    RunMissing,
+    Turned,
+)
+from nbtasks.core.client import (
+    Client as Machine,
+)
+from nbtasks.core.messages import Ended, HelloClient, Message, RunId, Submit
+from nbtasks.core.version import VERSION
+from nbtasks.errors import BrokerUnavailable, NbtasksError, QueueFull, VersionMismatch
+from nbtasks.wire import clock
+from nbtasks.wire.alive import host_name
+
+HANDSHAKE_LOOK_S = 0.1  # between two looks whether our key was refused
+QUIET_S = 0.03  # without a caller, before our own thread listens
+TURN_S = 1.0  # the longest time that one listens without a look at everything
+CALLER, THREAD = 0, 1  # who listens
+LISTENS, NAPS, SLEEPS = "listens", "naps", "sleeps"  # what our thread does
+
+log = logging.getLogger("nbtasks.client")
+
+
+class Link:
+    """To the broker of one home, through its restarts; any thread may call.
+
+    Parameters
+    ----------
+    starts
+        Whether a broker that is not there may be started.
+    """
+
+    def __init__(self, home: Path, starts: bool) -> None:
+        self._home = home
+        self._way = Way(home, starts)
+        self._machine = Machine(
+            HelloClient(VERSION, f"{sys.version_info[0]}.{sys.version_info[1]}", os.getpid(), host_name())
+        )
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)  # for callers while another one listens
+        self._thread_needed = threading.Condition(self._lock)
+        self._callers = 0
+        self._caller_listens = False
+        self._last_call_s = 0.0  # mono
+        self._thread: threading.Thread | None = None
+        self._thread_does = SLEEPS
+        self._is_over = False
+        self._is_stopped = False  # the broker was stopped on purpose, or is gone for good
+        self._trouble: NbtasksError | None = None  # why nobody will be answered
+        self._recorded: set[str] = set()
+        self._refused: dict[str, NbtasksError] = {}
+        self._answers: dict[int, Message] = {}
+        self._fates: WeakValueDictionary[RunId, Fate] = WeakValueDictionary()
+        self._kept: dict[RunId, Fate] = {}
+        self._due: list[Callable[[], object]] = []  # to be called without the lock
+
+    # -- the broker ---------------------------------------------------------------------------------------
+
+    @property
+    def broker_pid(self) -> int:
+        return self._way.pid
+
+    def open(self, starts_again: bool = False) -> None:
+        """See that there is a broker and that it knows us.
+
+        Parameters
+        ----------
+        starts_again
+            Whether one that was stopped on purpose may be started.
+        """
+        with self._lock:
+            is_gone = self._way.is_broken
+            if is_gone and not self._is_stopped:
+                self._take()  # its last word may be that it was stopped
+            is_there = self._way.pid != 0 and not self._is_stopped and not is_gone
+            if is_there and self._machine.is_connected and self._trouble is None:
+                return
+            if self._is_stopped and not starts_again and not self._way.has_successor():
+                raise self._trouble or BrokerUnavailable(f"the broker of {self._home} was stopped")
+            self._trouble = None
+        self._call_due()
+        if not is_there:
+            self._find()
+        if not self.wait(lambda: self._machine.is_connected, START_S):
+            raise BrokerUnavailable(f"the broker of {self._home} (pid {self.broker_pid}) does not answer")
+
+    def _find(self) -> None:
+        found = self._way.find(self._is_stopped)
+        with self._lock:
+            if self._way.adopt(found):
+                self._machine.lost(clock.now())
+            self._is_stopped, self._trouble = False, None
+
+    # -- what callers want --------------------------------------------------------------------------------
+
+    def submit(self, message: Submit, fates: Iterable[Fate]) -> None:
+        """Say it until it is answered."""
+        with self._lock:
+            for fate in fates:
+                self._fates[fate.run] = fate
+            self._perform(self._machine.submit(message, clock.now()))
+
+    def is_recorded(self, batch: str) -> bool:
+        """Whether this batch is recorded; raises if it is refused."""
+        if batch in self._recorded:
+            self._recorded.discard(batch)
+            return True
+        if batch in self._refused:
+            raise self._refused.pop(batch)
+        return False
+
+    def abandon(self, batch: str) -> None:
+        """Nobody waits for this batch to be recorded any more."""
+        with self._lock:
+            self._machine.abandon(batch)
+
+    def ask(self, make: Callable[[int], Message]) -> int:
+        """Send the request that `make(number)` gives; returns its number."""
+        with self._lock:
+            number = self._machine.request_number()
+            self._perform(self._machine.request(make(number), clock.now()))
+        return number
+
+    def has_answer(self, request: int) -> bool:
+        return request in self._answers
+
+    def answer(self, request: int) -> Message | None:
+        return self._answers.pop(request, None)
+
+    def forget(self, request: int) -> None:
+        """Nobody waits for this answer any more."""
+        with self._lock:
+            self._machine.forget(request)
+            self._answers.pop(request, None)
+
+    def fates(self, runs: Iterable[RunId]) -> list[Fate]:
+        """The fates of these runs, watched."""
+        found, new = [], []
+        with self._lock:
+            for run in runs:
+                fate = self._fates.get(run)
+                if fate is None:
+                    fate = self._fates[run] = Fate(run)
+                    new.append(run)
+                found.append(fate)
+            if new:
+                self._perform(self._machine.watch(new, clock.now()))
+        return found
+
+    def keep(self, fate: Fate) -> None:
+        """Somebody wants to be called when this is settled."""
+        with self._lock:
+            if not fate.is_settled:
+                self._kept[fate.run] = fate
+                self._last_call_s = 0.0  # our thread is to listen at once
+                self._wake_thread(from_nap=True)
+
+    # -- listening ----------------------------------------------------------------------------------------
+
+    def wait(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Listen until `is_done()`, which is asked whenever something arrived; False when the time is over.
+
+        Raises
+        ------
+        BrokerUnavailable
+            There is no broker any more and none may be started, or it refused us.
+        """
+        ends_s = None if timeout_s is None else time.monotonic() + timeout_s
+        listens = False
+        with self._lock:
+            self._callers += 1
+        try:
+            while True:
+                with self._lock:
+                    if is_done():
+                        return True
+                    if self._trouble is not None:
+                        raise self._trouble
+                    left_s = TURN_S if ends_s is None else min(TURN_S, ends_s - time.monotonic())
+                    if left_s <= 0:
+                        return False
+                    if self._caller_listens and not listens:
+                        self._changed.wait(left_s)
+                        continue
+                    listens = self._caller_listens = True
+                self._listen(left_s, CALLER)
+        finally:
+            with self._lock:
+                self._callers -= 1
+                self._last_call_s = time.monotonic()
+                if listens:
+                    self._caller_listens = False
+                    self._changed.notify_all()
+                if self._machine.watched:
+                    self._wake_thread()
+
+    def _listen(self, timeout_s: float, who: int) -> None:
+        """Take what has arrived; if that is nothing, wait for it and take it then."""
+        with self._lock:
+            timeout_s = self._quiet_s(timeout_s)
+            if not timeout_s:
+                self._take()
+        if timeout_s:
+            self._way.wait(who, timeout_s)
+            with self._lock:
+                if who == THREAD and self._callers:
+                    return  # who waits himself must not miss that it arrived
+                self._take()
+                is_gone = self._way.is_broken and not self._is_stopped
+            if is_gone:
+                self._replace_broker()
+        self._call_due()
+
+    def _take(self) -> bool:
+        """Let the machine judge what has arrived, and the time; whether there was anything. Locked."""
+        sockets = self._way.sockets
+        if sockets is None or self._is_over:
+            raise BrokerUnavailable(f"the connection to the broker of {self._home} was closed")
+        now = clock.now()
+        messages = sockets.receive()
+        for message in messages:
+            self._perform(self._machine.handle(message, now))
+        wake_at = self._machine.wake_at()
+        if wake_at is not None and wake_at <= now.mono_s:
+            self._perform(self._machine.tick(now))
+        if messages:
+            self._changed.notify_all()
+        elif not self._machine.is_connected and sockets.refused and self._trouble is None:
+            self._fail(
+                BrokerUnavailable(
+                    f"the broker of {self._home} (pid {self.broker_pid}) refused this process's key: "
+                    "the keys in the home and those of the broker differ"
+                )
+            )
+        return bool(messages)
+
+    def _quiet_s(self, timeout_s: float) -> float:
+        """How long nothing is to be done, at most `timeout_s`; 0: something has arrived or is due. Locked."""
+        if self._way.sockets is None or self._is_over or self._way.sockets.has_news():
+            return 0.0  # asked, because sending may have swallowed the sign for which we would wait
+        if not self._machine.is_connected:
+            timeout_s = min(timeout_s, HANDSHAKE_LOOK_S)
+        wake_at = self._machine.wake_at()
+        if wake_at is not None:
+            timeout_s = min(timeout_s, wake_at - time.monotonic())
+        return max(timeout_s, 0.0)
+
+    def _call_due(self) -> None:
+        while self._due:
+            due, self._due = self._due, []
+            for callback in due:
+                callback()
+
+    def _replace_broker(self) -> None:
+        """The broker's process is gone, and it did not say that it was stopped."""
+        try:
+            self._find()
+        except BrokerUnavailable as error:
+            with self._lock:
+                self._is_stopped = True
+                self._fail(error)
+
+    def _fail(self, error: NbtasksError) -> None:
+        """Nobody who waits will be answered. Locked."""
+        self._trouble = error
+        for fate in self._kept.values():
+            self._due += [partial(lost, error) for lost in fate.losses()]
+        self._changed.notify_all()
+
+    # -- what the machine says ----------------------------------------------------------------------------
+
+    def _perform(self, effects: ClientEffects) -> None:
+        for event in effects.events:
+            self._on_event(event)
+        sockets = self._way.sockets
+        if effects.sends and sockets is not None:
+            sockets.send(effects.sends)
+            if (self._caller_listens or self._thread_does is LISTENS) and sockets.has_news():
+                # this may have swallowed the sign for which somebody waits
+                self._way.wake()
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, RunEnded):
+            self._settle(event.ended.run, event.ended)
+        elif isinstance(event, RunMissing):
+            self._settle(event.run, None)
+        elif isinstance(event, Recorded):
+            self._recorded.add(event.batch)
+        elif isinstance(event, NotRecorded):
+            error = QueueFull if event.code == "queue_full" else NbtasksError
+            self._refused[event.batch] = error(event.reason)
+        elif isinstance(event, Answered):
+            self._answers[event.request] = event.message
+        elif isinstance(event, Turned):
+            kind = VersionMismatch if event.code == "version" else BrokerUnavailable
+            self._fail(kind(f"the broker of {self._home} refused us: {event.reason}"))
+        elif isinstance(event, BrokerClosed):
+            self._is_stopped = True
+            self._fail(BrokerUnavailable(f"the broker of {self._home} was stopped"))
+
+    def _settle(self, run: RunId, ended: Ended | None) -> None:
+        self._kept.pop(run, None)
+        fate = self._fates.pop(run, None)
+        if fate is not None:
+            self._due += fate.settle(ended)
+
+    # -- our own thread -----------------------------------------------------------------------------------
+
+    def _wake_thread(self, from_nap: bool = False) -> None:
+        """Let our thread listen as soon as it is quiet, or at once. Locked."""
+        if self._thread is None and not self._is_over:
+            self._thread = threading.Thread(target=self._listen_alone, name="nbtasks-client", daemon=True)
+            self._thread.start()
+        elif self._thread_does is SLEEPS or (from_nap and self._thread_does is NAPS):
+            self._thread_needed.notify()
+
+    def _listen_alone(self) -> None:
+        """Listen while nobody else does."""
+        with self._lock:
+            self._thread_does = LISTENS
+        while not self._is_over:
+            with self._lock:
+                if self._trouble is not None or not (self._machine.watched or self._kept):
+                    self._pause_thread(SLEEPS, None)
+                    continue
+                if self._callers or time.monotonic() - self._last_call_s < QUIET_S:
+                    self._pause_thread(NAPS, QUIET_S)
+                    continue
+            try:
+                self._listen(TURN_S, THREAD)
+            except BrokerUnavailable:
+                continue
+            except Exception:
+                log.exception("listening to the broker of %s failed", self._home)
+                time.sleep(TURN_S)
+
+    def _pause_thread(self, word: str, timeout_s: float | None) -> None:
+        if not self._is_over:
+            self._thread_does = word
+            self._thread_needed.wait(timeout_s)
+            self._thread_does = LISTENS
+
+    # -- the end ------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Tell the broker that we leave; whoever waits gets `BrokerUnavailable`."""
+        with self._lock:
+            if self._is_over:
+                return
+            if self._machine.is_connected and not self._is_stopped and self._way.sockets is not None:
+                self._way.sockets.send(self._machine.leave().sends)
+            self._is_over = True
+            self._fail(BrokerUnavailable(f"the connection to the broker of {self._home} was closed"))
+            self._thread_needed.notify_all()
+            self._way.wake()
+        self._call_due()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(TURN_S)
+        with self._lock:
+            if not self._callers and not (self._thread is not None and self._thread.is_alive()):
+                self._way.close()

@@ -1,0 +1,225 @@
+"""Whom tasks talk to, and which run this code is part of.
+
+Tasks and runs know no sockets: they use a `Submitter`, which `nbtasks.connect()` puts in place for a
+thread of execution and which otherwise is the process's default client.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from nbtasks.core.messages import Ended, NewRun, RunFilter, RunId, RunInfo, Spec
+
+
+class Fate:
+    """How one run ended, once that is known; shared by every handle on the run in this process.
+
+    The submitter settles it, in whatever thread saw the message.
+    """
+
+    __slots__ = ("__weakref__", "_callbacks", "ended", "missing", "run")
+
+    def __init__(self, run: RunId) -> None:
+        self.run = run
+        self.ended: Ended | None = None
+        self.missing = False  # no such run is recorded
+        self._callbacks: dict[Callable[[], object], Callable[[BaseException], object] | None] = {}
+
+    @property
+    def is_settled(self) -> bool:
+        return self.ended is not None or self.missing
+
+    def add(
+        self, callback: Callable[[], object], lost: Callable[[BaseException], object] | None = None
+    ) -> None:
+        """Have `callback()` called once: when this is settled, at once if it is.
+
+        Parameters
+        ----------
+        lost
+            Called instead, and perhaps more than once, when the broker has been stopped.
+        """
+        with _fates_lock:
+            if not self.is_settled:
+                self._callbacks[callback] = lost
+                return
+        callback()
+
+    def discard(self, callback: Callable[[], object]) -> None:
+        """Do not call this any more."""
+        with _fates_lock:
+            self._callbacks.pop(callback, None)
+
+    def settle(self, ended: Ended | None) -> list[Callable[[], object]]:
+        """Remember how the run ended (None: it is not recorded); returns what has to be called now."""
+        with _fates_lock:
+            if self.is_settled:
+                return []
+            self.ended, self.missing = ended, ended is None
+            due, self._callbacks = list(self._callbacks), {}
+        return due
+
+    def losses(self) -> list[Callable[[BaseException], object]]:
+        """Whom to tell that nobody will settle this."""
+        with _fates_lock:
+            return [lost for lost in self._callbacks.values() if lost is not None]
+
+
+_fates_lock = threading.Lock()  # never held while anything is called
+
+
+class Served(NamedTuple):
+    """A task as a serving pool needs it."""
+
+    key: str
+    name: str
+    code: bytes
+
+
+class Submitter(Protocol):
+    """What tasks and runs need of a client; every call may raise `BrokerUnavailable`."""
+
+    def submit(self, spec: Spec, code: bytes, run: NewRun, parent: RunId) -> Fate:
+        """Record one run; it is recorded when this returns."""
+
+    def submit_many(
+        self, spec: Spec, code: bytes, batches: Iterable[Sequence[NewRun]], parent: RunId
+    ) -> list[Fate]:
+        """Record runs, each batch whole or not at all; all are recorded when this returns."""
+
+    def fates(self, runs: Sequence[RunId]) -> list[Fate]:
+        """The fates of runs that may be of other processes; watched from now on."""
+
+    def wait(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Let fates be settled until `is_done()`; False when the time is over."""
+
+    def keep(self, fate: Fate) -> None:
+        """Settle `fate` even if nobody waits and no handle is left: somebody wants to be called."""
+
+    def info(self, run: RunId) -> RunInfo:
+        """What is recorded of a run."""
+
+    def infos(self, wanted: RunFilter) -> list[RunInfo]:
+        """What is recorded of many runs, newest first."""
+
+    def value(self, run: RunId) -> bytes:
+        """The pickled result or failure of a run that ended."""
+
+    def output(self, run: RunId) -> list[bytes]:
+        """JSON arrays of nbformat outputs, in order."""
+
+    def cancel(self, runs: Sequence[RunId]) -> None:
+        """End runs; recorded when this returns."""
+
+    def serve(self, tasks: Sequence[Served], limit: int | None) -> Any:
+        """Execute the runs of these tasks: blocks in a script, returns a pool in a notebook."""
+
+
+_active: ContextVar[Submitter | None] = ContextVar("nbtasks_submitter", default=None)
+_default: list[Callable[[], Submitter]] = []
+
+
+def submitter() -> Submitter:
+    """The client that tasks of this thread of execution talk to."""
+    found = _active.get()
+    if found is None:
+        if not _default:
+            raise RuntimeError("nbtasks has no default client: import nbtasks first")
+        found = _default[-1]()
+    return found
+
+
+@contextmanager
+def use(chosen: Submitter) -> Iterator[None]:
+    """Let tasks of this thread of execution talk to `chosen`; restores what was before."""
+    token = _active.set(chosen)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
+def set_default(factory: Callable[[], Submitter]) -> None:
+    """Name who makes the client of a process in which nobody called `connect`."""
+    _default[:] = [factory]
+
+
+# -- inside a run -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The run that this code is part of.
+
+    Attributes
+    ----------
+    attempt
+        How many attempts were charged, this one included.
+    parameters
+        The arguments by name, defaults included.
+    """
+
+    id: UUID  # may be given as text
+    name: str
+    attempt: int
+    tags: frozenset[str] = frozenset()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    is_recorded: bool = True  # False: a plain call of the task, of which no broker knows
+
+    def __post_init__(self) -> None:
+        given: object = self.id
+        if isinstance(given, str):
+            object.__setattr__(self, "id", UUID(given))
+
+
+_current: ContextVar[RunContext | None] = ContextVar("nbtasks_run", default=None)
+_tags: ContextVar[frozenset[str]] = ContextVar("nbtasks_tags", default=frozenset())
+
+
+def current_run() -> RunContext | None:
+    """The run that this code is part of; None outside of runs."""
+    return _current.get()
+
+
+def parent_id() -> RunId:
+    """The recorded run that this code is part of; "" if there is none."""
+    run = _current.get()
+    return str(run.id) if run is not None and run.is_recorded else ""
+
+
+class running:
+    """What `current_run` says within this block."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> RunContext:
+        self._token = _current.set(self._context)
+        return self._context
+
+    def __exit__(self, *exc: object) -> None:
+        _current.reset(self._token)
+
+
+@contextmanager
+def tags(*names: str) -> Iterator[frozenset[str]]:
+    """Give these tags to every run that is made within this block."""
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"a tag is a string, not {name!r}")
+    token = _tags.set(_tags.get() | frozenset(names))
+    try:
+        yield _tags.get()
+    finally:
+        _tags.reset(token)
+
+
+def ambient_tags() -> frozenset[str]:
+    """The tags of the blocks around."""
+    return _tags.get()

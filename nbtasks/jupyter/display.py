@@ -1,0 +1,108 @@
+"""How runs show themselves in IPython: HTML where it is drawn, and a text that is the same at each execution.
+
+Formatters are registered with the shell instead of methods of `Run`, so that a script that never
+loads the extension pays nothing for them and `repr` stays what a terminal needs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nbtasks import views
+from nbtasks.errors import NbtasksError
+from nbtasks.run import Run, RunList
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+MISSING = object()
+
+
+class RunTable:
+    """What `%nbtasks runs` gives: the runs as they were when it was asked."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self._rows = rows(runs)
+        self._now_s = time.time()
+
+    def __repr__(self) -> str:
+        return views.runs_text(self._rows)
+
+    def _repr_html_(self) -> str:
+        return views.runs_html(self._rows, self._now_s)
+
+
+def rows(runs: Iterable[Run]) -> list[views.Row]:
+    return [row(run) for run in runs]
+
+
+def row(run: Run) -> views.Row:
+    """Read a run; one whose broker is gone is shown with what is known without it."""
+    try:
+        return views.row(run)
+    except NbtasksError as error:
+        return views.Row(str(run.id), run.name, "", "state unknown", views.first_line(str(error)))
+
+
+def register(shell: InteractiveShell) -> Callable[[], None]:
+    """Teach `shell` to display runs; returns what takes that back."""
+    formatters: Any = shell.display_formatter.formatters if shell.display_formatter else {}
+    html, plain = formatters["text/html"], formatters["text/plain"]
+    undo = [
+        _set(html, Run, lambda run: views.run_html(row(run), time.time())),
+        _set(html, RunList, _runs_html),
+    ]
+    for kind in (list, tuple):
+        undo.append(_set(html, kind, _html_of_plain(html.lookup_by_type(kind) if kind in html else None)))
+    if _is_kernel(shell):
+        # a terminal draws no HTML: there, repr says more
+        undo.append(_set(plain, Run, lambda run, printer, cycle: printer.text(views.run_text(row(run)))))
+        undo.append(_set(plain, RunList, _pretty_runs))
+
+    def take_back() -> None:
+        for step in reversed(undo):
+            step()
+
+    return take_back
+
+
+def _runs_html(runs: Sequence[Run]) -> str:
+    # what is not shown is not asked for: a list may hold 100,000 runs
+    return views.runs_html(rows(runs[: views.ROWS_MAX]), time.time(), len(runs))
+
+
+def _pretty_runs(runs: Sequence[Run], printer: Any, cycle: bool) -> None:
+    names = sorted({run.name for run in runs})
+    printer.text(f"RunList of {views.many(len(runs), 'run')}" + (f" of {', '.join(names)}" if names else ""))
+
+
+def _html_of_plain(before: Callable[[Any], str | None] | None) -> Callable[[Any], str | None]:
+    """Draw a list that holds nothing but runs; any other is left to whoever drew lists before."""
+
+    def draw(items: Sequence[Any]) -> str | None:
+        if items and type(items[0]) is Run and all(type(item) is Run for item in items):
+            return _runs_html(items)
+        return before(items) if before else None
+
+    return draw
+
+
+def _set(formatter: Any, kind: type, function: Callable[..., Any]) -> Callable[[], None]:
+    before = formatter.type_printers.get(kind, MISSING)
+    formatter.for_type(kind, function)
+
+    def take_back() -> None:
+        if formatter.type_printers.get(kind) is not function:
+            return  # somebody registered after us: theirs stays
+        if before is MISSING:
+            formatter.pop(kind)
+        else:
+            formatter.for_type(kind, before)
+
+    return take_back
+
+
+def _is_kernel(shell: InteractiveShell) -> bool:
+    return getattr(shell, "kernel", None) is not None

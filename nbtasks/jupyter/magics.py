@@ -1,0 +1,178 @@
+"""The line magic `%nbtasks`: one verb each, which parses, asks the client once and draws with `views`.
+
+Whatever the user got wrong, and a broker that is not there, is a `UsageError`: one line, no traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+
+from nbtasks import views
+from nbtasks.errors import NbtasksError
+from nbtasks.jupyter import session
+from nbtasks.jupyter.display import RunTable
+from nbtasks.run import Run
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+VERBS = ("start", "stop", "status", "workers", "runs", "logs", "cancel")
+TAKES_WORDS = {"workers", "logs", "cancel"}
+POOL_WORKERS = min(4, os.cpu_count() or 1)  # of a pool whose size nobody said
+WORKERS_MAX = 1000  # a typing error must not fill the machine
+
+
+@magics_class
+class NbtasksMagics(Magics):
+    """Holds `%nbtasks`; its docstring is what `%nbtasks?` shows."""
+
+    @magic_arguments()
+    @argument("verb", choices=VERBS, metavar="VERB", help="what to do; see above")
+    @argument(
+        "words",
+        nargs="*",
+        metavar="WORD",
+        help="workers: N or A..B; logs, cancel: a run, as its id, an end of its id or the name of a variable",
+    )
+    @argument("-w", "--workers", type=int, metavar="N", help="start: workers of the pool, started on demand")
+    @argument("--state", metavar="STATE", help="runs: only those in this state")
+    @argument("--task", metavar="TASK", help="runs: only those of this task")
+    @argument("--tag", metavar="TAG", help="runs: only those with this tag")
+    @argument("-l", "--limit", type=int, default=100, metavar="N", help="runs: at most so many (default 100)")
+    @line_magic
+    def nbtasks(self, line: str) -> Any:
+        """Background tasks: the broker, its workers and its runs.
+
+        start            start the broker and a pool of up to N workers (-w N; -w 0: no pool)
+        stop             stop the broker and its pools once what runs has ended; what waits is kept
+        status           who the broker is, what its workers do, what waits
+        workers N|A..B   let the pool have N workers, or as many as the queue asks for; 0 stops it
+        runs             list runs, newest first (--state, --task, --tag, --limit)
+        logs RUN         show again what a run printed and drew
+        cancel RUN...    cancel runs: what waits at once, what runs by an interrupt, then by a kill
+        """
+        arguments = parse_argstring(self.nbtasks, line)
+        if arguments.verb not in TAKES_WORDS and arguments.words:
+            raise UsageError(f"%nbtasks {arguments.verb} takes no {arguments.words[0]!r}")
+        try:
+            return getattr(self, f"_on_{arguments.verb}")(arguments)
+        except NbtasksError as error:
+            raise UsageError(str(error)) from None
+
+    def _on_start(self, arguments: Namespace) -> None:
+        least, most = bounds(str(POOL_WORKERS if arguments.workers is None else arguments.workers), least=0)
+        found = session.is_running()
+        client = session.client().open()
+        status = client.status()
+        print(
+            f"broker {'already running' if found else 'started'}: pid {status.broker_pid}, home {client.home}"
+        )
+        if arguments.workers is not None or (most and not any(pool.generic for pool in status.pools)):
+            client.set_generic_pool(least, most)
+            print(pool_words(least, most))
+
+    def _on_stop(self, arguments: Namespace) -> None:
+        if not session.is_running():
+            print(f"no broker runs for home {session.client().home}")
+            return
+        session.running().stop_broker()
+        print("broker stopped")
+
+    def _on_status(self, arguments: Namespace) -> None:
+        client = session.running()
+        print(views.status_text(client.status(), str(client.home), time.time()))
+
+    def _on_workers(self, arguments: Namespace) -> None:
+        client = session.running()
+        if not arguments.words:
+            print("\n".join(views.worker_lines(client.status(), time.time())) or "no workers")
+            return
+        least, most = bounds(" ".join(arguments.words))
+        client.set_generic_pool(least, most)
+        print(pool_words(least, most))
+
+    def _on_runs(self, arguments: Namespace) -> RunTable:
+        if arguments.limit < 1:
+            raise UsageError("--limit takes a number from 1 on")
+        client = session.running()
+        found = client.runs(
+            state=arguments.state, task=arguments.task, tag=arguments.tag, limit=arguments.limit
+        )
+        return RunTable(found)
+
+    def _on_logs(self, arguments: Namespace) -> None:
+        if len(arguments.words) != 1:
+            raise UsageError("%nbtasks logs takes one run: its id, an end of its id, or a variable")
+        for run in self._runs(arguments.words[0]):
+            run.show()
+
+    def _on_cancel(self, arguments: Namespace) -> None:
+        if not arguments.words:
+            raise UsageError("%nbtasks cancel takes runs: their ids, ends of their ids, or variables")
+        found = [run for word in arguments.words for run in self._runs(word)]
+        session.running().cancel([run.id for run in found])
+        print(f"asked to cancel {views.many(len(found), 'run')}")
+
+    def _runs(self, word: str) -> list[Run]:
+        """The runs that a word on the line means."""
+        value = self.shell.user_ns.get(word) if self.shell else None
+        if isinstance(value, Run):
+            return [value]
+        if isinstance(value, (list, tuple)) and value and all(isinstance(item, Run) for item in value):
+            return list(value)
+        client = session.running()
+        if len(word) < views.ID_CHARACTERS:
+            word = views.match_id(word, (str(run.id) for run in client.runs(limit=views.SEARCH_MAX)))
+        return [client.get_run(word)]
+
+
+def bounds(text: str, least: int | None = None) -> tuple[int, int]:
+    """Read "N" or "A..B" as the least and the most workers; `least` is that of a plain N, else N itself."""
+    low, dots, high = text.partition("..")
+    try:
+        most = int(high if dots else low)
+        first = int(low) if dots else most if least is None else least
+    except ValueError:
+        raise UsageError(f"a number of workers is N or A..B, not {text!r}") from None
+    if not 0 <= first <= most <= WORKERS_MAX:
+        raise UsageError(f"a number of workers lies in 0..{WORKERS_MAX}, the smaller first; got {text!r}")
+    return first, most
+
+
+def pool_words(least: int, most: int) -> str:
+    if not most:
+        return "pool: stops when what runs has ended"
+    if least == most:
+        return f"pool: {views.many(most, 'worker')}"
+    return f"pool: {least} to {views.many(most, 'worker')}, started on demand"
+
+
+def register(shell: InteractiveShell) -> Callable[[], None]:
+    """Give `shell` the magic; returns what puts back a magic of that name that was there before."""
+    manager = shell.magics_manager
+    lines, registry = manager.magics["line"], manager.registry
+    before = lines.get("nbtasks"), registry.get(NbtasksMagics.__name__)
+    shell.register_magics(NbtasksMagics)
+    ours = lines["nbtasks"]
+
+    def take_back() -> None:
+        if lines.get("nbtasks") is ours:
+            _restore(lines, "nbtasks", before[0])
+            _restore(registry, NbtasksMagics.__name__, before[1])
+
+    return take_back
+
+
+def _restore(table: dict[str, Any], name: str, value: Any) -> None:
+    if value is None:
+        table.pop(name, None)
+    else:
+        table[name] = value

@@ -1,0 +1,49 @@
+"""The user's handles on runs: one, many, and how to find one again."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from nbtasks.context import Submitter, submitter
+from nbtasks.core.messages import RunFilter
+from nbtasks.run.group import RunList, as_completed, wait
+from nbtasks.run.handle import Run, RunAttempt, RunState
+
+__all__ = ["Run", "RunAttempt", "RunList", "RunState", "as_completed", "find_runs", "get_run", "runs", "wait"]
+
+
+def get_run(run: str | UUID) -> Run:
+    """The handle on a run of any process.
+
+    Raises
+    ------
+    UnknownRun
+        No such run is recorded in this home.
+    """
+    client = submitter()
+    return Run.of_info(client.info(str(run)), client)
+
+
+def runs(
+    state: str | None = None, task: str | None = None, tag: str | None = None, limit: int = 100
+) -> RunList:
+    """The runs of this home, newest first.
+
+    Parameters
+    ----------
+    state
+        A state type (`"FAILED"`) or the name of a state (`"TimedOut"`).
+    task
+        Name or key of a task.
+    limit
+        At most so many.
+    """
+    return find_runs(submitter(), state, task, tag, limit)
+
+
+def find_runs(client: Submitter, state: str | None, task: str | None, tag: str | None, limit: int) -> RunList:
+    """`runs` of a certain client."""
+    if limit < 1:
+        raise ValueError(f"limit is a number from 1 on, not {limit}")
+    wanted = RunFilter(() if state is None else (state,), task or "", tag or "", limit)
+    return RunList(Run.of_info(info, client) for info in client.infos(wanted))

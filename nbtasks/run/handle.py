@@ -1,0 +1,363 @@
+"""The user's handle on a run: what became of it, how to wait for it, how to end it.
+
+A handle knows by itself how its run ended; everything else is asked of the submitter, and kept once
+it cannot change any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from nbtasks import pickling
+from nbtasks.context import Fate, Submitter
+from nbtasks.core.messages import Attempt, Moment, RunInfo
+from nbtasks.core.states import FINAL, State, StateType
+from nbtasks.errors import (
+    CancelledRun,
+    CrashedRun,
+    FailedRun,
+    ResultCorrupt,
+    TimedOut,
+    UnknownRun,
+)
+
+log = logging.getLogger("nbtasks.runs")
+
+
+class RunState(NamedTuple):
+    """A state that a run is or was in."""
+
+    type: StateType
+    name: str
+    message: str
+    timestamp: datetime
+
+    @property
+    def is_final(self) -> bool:
+        return State(self.name) in FINAL
+
+    def __str__(self) -> str:
+        return f"{self.name}({self.message!r})" if self.message else f"{self.name}()"
+
+
+class RunAttempt(NamedTuple):
+    """One attempt whose user code started."""
+
+    number: int
+    worker: str
+    pid: int
+    start: datetime
+    end: datetime | None
+    outcome: str  # "" while it runs
+
+
+class Run:
+    """One call of a task in the background.
+
+    Handles on the same run are equal, in whatever process or notebook they were made.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        name: str,
+        task_key: str,
+        tags: Iterable[str],
+        parameters: str,
+        client: Submitter,
+        fate: Fate | None = None,
+    ) -> None:
+        self._run = run
+        self.name = name
+        self.task_key = task_key
+        self.tags = frozenset(tags)
+        self._parameters = parameters
+        self._client = client
+        self._fate = fate
+        self._info: RunInfo | None = None  # kept once it is final
+        self._value: tuple[Any] | None = None
+
+    @classmethod
+    def of_info(cls, info: RunInfo, client: Submitter) -> Run:
+        """A handle on a run that is recorded."""
+        run = cls(info.run, info.spec.name, info.spec.key, info.spec.tags, info.parameters, client)
+        if State(info.state) in FINAL:
+            run._info = info
+        return run
+
+    @property
+    def id(self) -> UUID:
+        return UUID(self._run)
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The arguments by name, each as a short text; the values themselves only workers see."""
+        return dict(json.loads(self._parameters))
+
+    def __repr__(self) -> str:
+        return f"Run(id={self._run!r}, name={self.name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and other._run == self._run
+
+    def __hash__(self) -> int:
+        return hash(self._run)
+
+    # -- what is recorded ---------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> RunState:
+        """The state as the broker knows it now."""
+        if self._fate is not None and self._fate.ended is not None:
+            ended = self._fate.ended
+            return _state(Moment(ended.state, ended.at, ended.message))
+        info = self._recorded()
+        return _state(Moment(info.state, info.at, info.message))
+
+    @property
+    def history(self) -> list[RunState]:
+        """All states so far, oldest first."""
+        return [_state(moment) for moment in self._recorded().history]
+
+    @property
+    def attempts(self) -> list[RunAttempt]:
+        return [_attempt(attempt) for attempt in self._recorded().attempts]
+
+    @property
+    def parent(self) -> UUID | None:
+        """The run whose code made this one."""
+        parent = self._recorded().parent
+        return UUID(parent) if parent else None
+
+    @property
+    def output(self) -> list[dict[str, Any]]:
+        """What the run printed and displayed, as outputs of a notebook."""
+        outputs: list[dict[str, Any]] = []
+        for chunk in self._client.output(self._run):
+            for output in json.loads(chunk):
+                last = outputs[-1] if outputs else {}
+                is_stream = output.get("output_type") == "stream" == last.get("output_type")
+                if is_stream and output.get("name") == last.get("name"):
+                    last["text"] += output["text"]
+                else:
+                    outputs.append(output)
+        return outputs
+
+    @property
+    def logs(self) -> str:
+        """What the run printed and displayed, as text."""
+        return "".join(map(_text_of, self.output))
+
+    def show(self) -> None:
+        """Show the output again: in a notebook as it was, elsewhere as text."""
+        publisher = _display_publisher()
+        for output in self.output:
+            kind = output.get("output_type")
+            if publisher is None or kind in ("stream", "error"):
+                stream = sys.stderr if output.get("name") == "stderr" else sys.stdout
+                stream.write(_text_of(output))
+                stream.flush()
+            elif kind == "clear_output":
+                publisher.clear_output(wait=bool(output.get("wait")))
+            elif "data" in output:
+                publisher.publish(data=output["data"], metadata=output.get("metadata") or {})
+
+    def _recorded(self) -> RunInfo:
+        if self._info is not None:
+            return self._info
+        info = self._client.info(self._run)
+        if State(info.state) in FINAL:
+            self._info = info
+        return info
+
+    # -- how it ended -------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> RunState:
+        """Wait until the run ended, at most `timeout` seconds; says nothing if it has not.
+
+        Returns
+        -------
+        The final state, or the one that the run is in when the time is over.
+        """
+        self._wait(timeout)
+        return self.state
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
+        """What the task returned.
+
+        Parameters
+        ----------
+        timeout
+            Seconds; None: as long as it takes.
+        raise_on_failure
+            False: an exception is returned instead of raised.
+
+        Raises
+        ------
+        TimeoutError
+            The run has not ended yet; it goes on.
+        CancelledRun, CrashedRun, TimedOut
+            It ended so.
+        Exception
+            Whatever the task raised, with the remote traceback as its cause.
+        """
+        error = self.exception(timeout)
+        if error is not None:
+            if raise_on_failure:
+                raise error
+            return error
+        if self._value is None:
+            self._value = (pickling.load_result(self._bytes()),)
+        return self._value[0]
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Why the run has no result; None if it has one.
+
+        Raises
+        ------
+        TimeoutError
+            The run has not ended yet.
+        """
+        if not self._wait(timeout):
+            raise TimeoutError(f"run {self.name!r} ({self._run}) has not ended within {timeout:g} s")
+        state = self.state
+        where = f"run {self.name!r} ({self._run})"
+        if state.type is StateType.COMPLETED:
+            return None
+        if state.type is StateType.CANCELLED:
+            return CancelledRun(f"{where} was cancelled")
+        if state.type is StateType.CRASHED:
+            return CrashedRun(f"{where} crashed: {state.message or 'its worker is gone'}")
+        if state.name == State.TIMED_OUT:
+            return TimedOut(f"{where} {state.message or 'timed out'}")
+        body = self._bytes()
+        return pickling.load_failure(body) if body else FailedRun(f"{where}: {state.message}")
+
+    @property
+    def _state_type(self) -> StateType | None:
+        """The type of the final state; None if it is not known, or the run is not recorded."""
+        if self._info is not None:
+            return State(self._info.state).type
+        ended = self._fate.ended if self._fate is not None else None
+        return State(ended.state).type if ended is not None else None
+
+    def _bytes(self) -> bytes:
+        """The pickled result or failure; kept nowhere, so that a list of runs stays small."""
+        ended = self._fate.ended if self._fate is not None else None
+        if ended is not None and not ended.fetch:
+            if not ended.value and ended.state == State.COMPLETED:
+                raise ResultCorrupt(f"run {self.name!r} ({self._run}) completed, but its result is not there")
+            return ended.value
+        return self._client.value(self._run)
+
+    @property
+    def _settled(self) -> Fate:
+        """The fate, watched from now on."""
+        if self._fate is None:
+            [self._fate] = self._client.fates([self._run])
+        return self._fate
+
+    def _wait(self, timeout_s: float | None) -> bool:
+        if self._info is not None:
+            return True
+        fate = self._settled
+        if not fate.is_settled and not self._client.wait(lambda: fate.is_settled, timeout_s):
+            return False
+        if fate.missing:
+            raise UnknownRun(f"no run {self._run} is recorded in this home")
+        return True
+
+    def add_done_callback(self, callback: Callable[[Run], Any]) -> None:
+        """Call `callback(run)` once, when the run ended or now if it has, in whatever thread learns of it."""
+        self._when_settled(lambda: _call(callback, self))
+
+    def _when_settled(
+        self, callback: Callable[[], Any], lost: Callable[[BaseException], None] | None = None
+    ) -> None:
+        if self._info is not None:
+            callback()
+            return
+        fate = self._settled
+        fate.add(callback, lost)
+        if not fate.is_settled:
+            self._client.keep(fate)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: BaseException | None = None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        def in_loop(error: BaseException | None = None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(settle, error)
+
+        self._when_settled(in_loop, in_loop)
+        yield from future.__await__()
+        return self.result()
+
+    # -- changing it --------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """End the run: at once if it waits; if it runs by an interrupt, then by a kill."""
+        self._client.cancel([self._run])
+
+
+# -- pieces -------------------------------------------------------------------------------------------
+
+
+def _when(unix_s: float) -> datetime:
+    return datetime.fromtimestamp(unix_s, timezone.utc)
+
+
+def _state(moment: Moment) -> RunState:
+    return RunState(State(moment.state).type, moment.state, moment.message, _when(moment.at))
+
+
+def _attempt(attempt: Attempt) -> RunAttempt:
+    return RunAttempt(
+        attempt.number,
+        attempt.worker,
+        attempt.pid,
+        _when(attempt.start),
+        _when(attempt.end) if attempt.end else None,
+        attempt.outcome,
+    )
+
+
+def _call(callback: Callable[[Run], Any], run: Run) -> None:
+    try:
+        callback(run)
+    except Exception:
+        log.exception("a done callback of run %r (%s) raised", run.name, run.id)
+
+
+def _text_of(output: Mapping[str, Any]) -> str:
+    kind = output.get("output_type")
+    if kind == "stream":
+        return str(output.get("text", ""))
+    if kind == "error":
+        return "\n".join(output.get("traceback") or [f"{output.get('ename')}: {output.get('evalue')}"]) + "\n"
+    plain = (output.get("data") or {}).get("text/plain", "")
+    text = "".join(plain) if isinstance(plain, list) else str(plain)
+    return f"{text}\n" if text else ""
+
+
+def _display_publisher() -> Any:
+    """That of the IPython shell we are in; None elsewhere. Only a face may import IPython."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "display_pub", None) if hasattr(shell, "kernel") else None

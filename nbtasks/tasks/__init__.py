@@ -1,0 +1,12 @@
+"""Tasks: functions that can be called later, elsewhere.
+
+No module here is called `task`: importing a module sets its name in the parent package, and `task` is
+the decorator.
+"""
+
+from __future__ import annotations
+
+from nbtasks.tasks.definition import Task, serve, task
+from nbtasks.tasks.mapping import unmapped
+
+__all__ = ["Task", "serve", "task", "unmapped"]

@@ -1,0 +1,430 @@
+"""`Task` and its decorator: a function that can be called here, or later and elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+import msgspec
+
+from nbtasks import context, pickling
+from nbtasks.context import Served, submitter
+from nbtasks.core.codec import BATCH_BYTES_MAX, VALUE_BYTES_MAX
+from nbtasks.core.messages import NewRun, Spec
+from nbtasks.errors import NotPicklable, ValueTooLarge
+from nbtasks.run import Run, RunList
+from nbtasks.tasks import loglines, options
+from nbtasks.tasks.local import LocalRun
+from nbtasks.tasks.mapping import Calls
+from nbtasks.tasks.options import UNSET, Options
+from nbtasks.wire import ids
+
+BATCH_RUNS_MAX = 1000  # runs that are recorded together
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Task(Generic[F]):
+    """A function with a name and options.
+
+    Parameters
+    ----------
+    fn
+        A function, also an async one or a generator, a method, or an object that can be called.
+    name
+        What people read; else the function's name.
+    key
+        What tells the task from others; else `module:qualname`.
+    retries, retry_delay_seconds
+        How often code that raised or timed out runs again, and after which pause.
+    timeout_seconds
+        An attempt that takes longer is interrupted, and killed `grace_s` seconds later if it goes on.
+    crash_retries
+        How often code runs again whose worker died; background runs only.
+    log_prints
+        Whether what it prints is logged too.
+
+    Raises
+    ------
+    TypeError
+        `fn` cannot be called or has a parameter named like a keyword of ours, or an option is of the
+        wrong type.
+    """
+
+    fn: F
+
+    def __init__(
+        self,
+        fn: F,
+        *,
+        name: str = UNSET,
+        key: str = UNSET,
+        description: str | None = UNSET,
+        tags: Iterable[str] | None = UNSET,
+        version: str | None = UNSET,
+        retries: int = UNSET,
+        retry_delay_seconds: float = UNSET,
+        timeout_seconds: float | None = UNSET,
+        crash_retries: int = UNSET,
+        log_prints: bool = UNSET,
+        grace_s: float = UNSET,
+    ) -> None:
+        if isinstance(fn, Task):
+            raise TypeError(f"{fn.name!r} is a task already; with_options() makes another one of it")
+        if not callable(fn):
+            raise TypeError(f"a task is made of something that can be called, not of {fn!r}")
+        given = {
+            "name": name, "key": key, "description": description, "tags": tags, "version": version,
+            "retries": retries, "retry_delay_seconds": retry_delay_seconds, "crash_retries": crash_retries,
+            "timeout_seconds": timeout_seconds, "log_prints": log_prints, "grace_s": grace_s,
+        }  # fmt: skip
+        self._become(fn, options.changed(options.initial(fn), given))
+        functools.update_wrapper(self, fn, updated=())
+        for word in options.RESERVED:
+            if self._signature is not None and word in self._signature.parameters:
+                raise TypeError(
+                    f"task {self.name!r} has a parameter {word!r}, which is a keyword of nbtasks: rename it"
+                )
+
+    def _become(self, fn: F, chosen: Options) -> None:
+        self.fn = fn
+        self.__wrapped__ = fn
+        self._options = chosen
+        self._specs: dict[Any, Spec] = {}
+
+    # -- what it is ---------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self._options.name
+
+    @property
+    def key(self) -> str:
+        return self._options.key
+
+    @property
+    def description(self) -> str:
+        return self._options.description
+
+    @property
+    def tags(self) -> frozenset[str]:
+        return self._options.tags
+
+    @functools.cached_property
+    def version(self) -> str:
+        """The one that was given, else a digest of the source; for people, nothing depends on it."""
+        return self._options.version or options.source_digest(self.fn)
+
+    @property
+    def retries(self) -> int:
+        return self._options.retries
+
+    @property
+    def retry_delay_seconds(self) -> float:
+        return self._options.retry_delay_s
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        return self._options.timeout_s or None
+
+    @property
+    def crash_retries(self) -> int:
+        return self._options.crash_retries
+
+    @property
+    def log_prints(self) -> bool:
+        return self._options.log_prints
+
+    @property
+    def grace_s(self) -> float:
+        return self._options.grace_s
+
+    @functools.cached_property
+    def _signature(self) -> inspect.Signature | None:
+        try:
+            return inspect.signature(self.fn)
+        except ValueError:
+            return None  # some functions written in C have none
+
+    def __repr__(self) -> str:
+        return f"Task(name={self.name!r}, key={self.key!r})"
+
+    def with_options(
+        self,
+        *,
+        name: str = UNSET,
+        key: str = UNSET,
+        description: str | None = UNSET,
+        tags: Iterable[str] | None = UNSET,
+        version: str | None = UNSET,
+        retries: int = UNSET,
+        retry_delay_seconds: float = UNSET,
+        timeout_seconds: float | None = UNSET,
+        crash_retries: int = UNSET,
+        log_prints: bool = UNSET,
+        grace_s: float = UNSET,
+    ) -> Task[F]:
+        """Another task of the same function: what is given replaces, everything else is kept."""
+        given = {
+            "name": name, "key": key, "description": description, "tags": tags, "version": version,
+            "retries": retries, "retry_delay_seconds": retry_delay_seconds, "crash_retries": crash_retries,
+            "timeout_seconds": timeout_seconds, "log_prints": log_prints, "grace_s": grace_s,
+        }  # fmt: skip
+        return self._copy(self.fn, options.changed(self._options, given))
+
+    def _copy(self, fn: Any, chosen: Options) -> Task[Any]:
+        copy: Task[Any] = object.__new__(type(self))
+        copy._become(fn, chosen)
+        functools.update_wrapper(copy, fn, updated=())
+        return copy
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Task[Any]:
+        """As a method of an object: the object is the first argument."""
+        if instance is None:
+            return self
+        return self._copy(types.MethodType(self.fn, instance), self._options)
+
+    # -- as an argument or a name that a function uses, a task travels itself --------------------------------
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        module, qualname = getattr(self.fn, "__module__", None), getattr(self.fn, "__qualname__", "")
+        if module and module != "__main__" and _found(module, qualname) is self:
+            return _found, (module, qualname)
+        return super().__reduce_ex__(protocol)
+
+    def __getstate__(self) -> dict[str, Any]:
+        words = {word: getattr(self, word) for word in functools.WRAPPER_ASSIGNMENTS if word in vars(self)}
+        words.pop("__annotations__", None)
+        return {"fn": self.fn, "options": self._options, "words": words}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # the function may be half made when it refers to this task, so it is only stored here
+        self._become(state["fn"], state["options"])
+        vars(self).update(state["words"])
+
+    # -- calling it ---------------------------------------------------------------------------------------
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run it here and now; a broker has no part in it."""
+        args, kwargs, parameters = self._bound(args, kwargs)
+        return LocalRun(self.fn, args, kwargs, parameters, self._local_spec()).start()
+
+    def delay(self, /, *args: Any, **kwargs: Any) -> Run:
+        """Run it in the background; returns when the run is recorded.
+
+        Raises
+        ------
+        TypeError
+            The arguments do not fit the function.
+        NotPicklable, ValueTooLarge
+            Something cannot travel; the message names it.
+        QueueFull, BrokerUnavailable
+            Nothing was recorded.
+        SubmitUnknown
+            The broker went away before it answered; the error holds the run's id.
+        """
+        args, kwargs, parameters = self._bound(args, kwargs)
+        code, spec = self._travelling()
+        run = self._new_run(code, args, kwargs, parameters)
+        client = submitter()
+        fate = client.submit(spec, code, run, context.parent_id())
+        loglines.created(self.name)
+        return Run(run.run, spec.name, spec.key, spec.tags, run.parameters, client, fate)
+
+    def map(self, /, *args: Any, deferred: bool = False, **kwargs: Any) -> RunList:
+        """Run it once for each item, in the background.
+
+        Iterables are walked together; strings and other single values, defaults and `unmapped(x)` are the
+        same for every call.
+
+        Returns
+        -------
+        The runs, in the order of the items.
+
+        Raises
+        ------
+        TypeError
+            The arguments do not fit, one is a dict, or `deferred=True` is missing.
+        ValueError
+            Nothing can be iterated, or the lengths differ.
+        NotPicklable, ValueTooLarge
+            An item cannot travel; whole batches of runs before it may be recorded.
+        """
+        if deferred is not True:
+            raise TypeError(
+                f"{self.name}.map() without deferred=True would run here, which is not supported yet: "
+                "write map(..., deferred=True) for background runs"
+            )
+        signature = self._signature or _ANYTHING
+        calls = Calls(self.name, signature, args, kwargs)
+        if not calls.number:
+            return RunList()
+        code, spec = self._travelling()
+        client = submitter()
+        made: list[tuple[str, str]] = []  # what handles need of the runs
+        fates = client.submit_many(spec, code, self._batches(calls, code, made), context.parent_id())
+        loglines.created(self.name, calls.number)
+        return RunList(
+            Run(run_id, spec.name, spec.key, spec.tags, parameters, client, fate)
+            for (run_id, parameters), fate in zip(made, fates, strict=True)
+        )
+
+    def serve(self, limit: int | None = None) -> Any:
+        """Execute the runs of this task, at most `limit` at a time; see `nbtasks.serve`."""
+        return serve(self, limit=limit)
+
+    # -- pieces -------------------------------------------------------------------------------------------
+
+    def _bound(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
+        """Positional and keyword arguments with defaults, and all by name."""
+        if self._signature is None:
+            return args, kwargs, {**{f"argument {i + 1}": value for i, value in enumerate(args)}, **kwargs}
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}() {error}") from None
+        bound.apply_defaults()
+        return bound.args, bound.kwargs, bound.arguments
+
+    def _travelling(self) -> tuple[bytes, Spec]:
+        """The code as it is now, and what the broker has to know."""
+        code, digest = pickling.dump_function(self.fn)
+        return code, self._spec(digest, options.working_directory(), options.local_paths())
+
+    def _local_spec(self) -> Spec:
+        return self._spec("", "", ())
+
+    def _spec(self, digest: str, cwd: str, paths: tuple[str, ...]) -> Spec:
+        chosen = self._options
+        tags = tuple(sorted(chosen.tags | context.ambient_tags()))
+        spec = self._specs.get((digest, cwd, paths, tags))
+        if spec is None:
+            spec = Spec(
+                key=chosen.key, name=chosen.name, python=PYTHON, code=digest,
+                version=self.version if digest else "", description=chosen.description, tags=tags,
+                retries=chosen.retries, retry_delay_s=chosen.retry_delay_s,
+                crash_retries=chosen.crash_retries, timeout_s=chosen.timeout_s, grace_s=chosen.grace_s,
+                log_prints=chosen.log_prints, cwd=cwd, sys_path=paths,
+            )  # fmt: skip
+            if len(self._specs) >= 8:
+                self._specs.clear()
+            self._specs[digest, cwd, paths, tags] = spec
+        return spec
+
+    def _new_run(
+        self, code: bytes, args: tuple[Any, ...], kwargs: Mapping[str, Any], parameters: Mapping[str, Any]
+    ) -> NewRun:
+        body = pickling.dump_arguments(args, kwargs, self._names(len(args)))
+        size, size_max = len(code) + len(body), VALUE_BYTES_MAX + BATCH_BYTES_MAX
+        if size > size_max:
+            raise ValueTooLarge(
+                f"code and arguments of {self.name!r} together are {size / 2**20:.1f} MiB; "
+                f"at most {size_max / 2**20:.0f} MiB may travel"
+            )
+        texts = {name: pickling.safe_repr(value) for name, value in parameters.items()}
+        return NewRun(ids.run_id(), body, msgspec.json.encode(texts).decode())
+
+    def _names(self, number: int) -> Iterator[str]:
+        """What the first positional arguments are called."""
+        for parameter in () if self._signature is None else self._signature.parameters.values():
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                for i in range(number):
+                    yield f"{parameter.name}[{i}]"
+                return
+            yield parameter.name
+
+    def _batches(self, calls: Calls, code: bytes, made: list[tuple[str, str]]) -> Iterator[Sequence[NewRun]]:
+        """Batches of runs; what handles need of them is appended to `made`."""
+        batch: list[NewRun] = []
+        size = 0
+        for args, kwargs, parameters in calls:
+            try:
+                run = self._new_run(code, args, kwargs, parameters)
+            except (NotPicklable, ValueTooLarge) as error:
+                before = len(made) - len(batch)
+                words = f"; the {before} runs before its batch are recorded" if before else ""
+                raise type(error)(f"item {len(made)}: {error}{words}") from None
+            weight = len(run.args) + len(run.parameters)
+            if batch and (len(batch) >= BATCH_RUNS_MAX or size + weight > BATCH_BYTES_MAX):
+                yield batch
+                batch, size = [], 0
+            batch.append(run)
+            made.append((run.run, run.parameters))
+            size += weight
+        if batch:
+            yield batch
+
+
+_ANYTHING = inspect.Signature(
+    [
+        inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+        inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+    ]
+)
+
+
+def _found(module: str, qualname: str) -> Any:
+    """What a module holds under this name; None if there is nothing."""
+    if module not in sys.modules:
+        __import__(module)
+    found: Any = sys.modules[module]
+    for name in qualname.split("."):
+        if not isinstance(found, (type, types.ModuleType)):
+            return None
+        found = vars(found).get(name)
+    return found
+
+
+@overload
+def task(fn: F, /) -> Task[F]: ...
+@overload
+def task(
+    *,
+    name: str = ...,
+    key: str = ...,
+    description: str | None = ...,
+    tags: Iterable[str] | None = ...,
+    version: str | None = ...,
+    retries: int = ...,
+    retry_delay_seconds: float = ...,
+    timeout_seconds: float | None = ...,
+    crash_retries: int = ...,
+    log_prints: bool = ...,
+    grace_s: float = ...,
+) -> Callable[[F], Task[F]]: ...
+def task(fn: Any = None, /, **given: Any) -> Any:
+    """Make a task of a function: `@task`, `@task(retries=3)`, `task(function, ...)`; options as in `Task`."""
+    if fn is None:
+        return functools.partial(Task, **given)
+    return Task(fn, **given)
+
+
+def serve(*tasks: Task[Any], limit: int | None = None) -> Any:
+    """Execute the runs of these tasks on workers of this machine, those that wait already included.
+
+    In a script it blocks until SIGINT or SIGTERM, and then until what runs has ended. In a notebook it
+    returns a pool (`.stop()`, `.scale(n)`), because a notebook must stay free.
+
+    Parameters
+    ----------
+    limit
+        How many runs at a time; else the number of CPUs, at most 10.
+    """
+    if not tasks:
+        raise TypeError("serve() takes the tasks to serve")
+    for one in tasks:
+        if not isinstance(one, Task):
+            raise TypeError(f"serve() takes tasks, not {one!r}; decorate it with @task")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+        raise TypeError(f"limit is a whole number, not {limit!r}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is a number from 1 on, not {limit}")
+    served = [Served(one.key, one.name, pickling.dump_function(one.fn)[0]) for one in tasks]
+    return submitter().serve(served, limit)

@@ -1,0 +1,245 @@
+"""A task that is called: its run here and now, with the options that mean something without a broker.
+
+Nothing is recorded. A time-out interrupts the main thread and coroutines; code in another thread
+cannot be interrupted and is only judged when it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import inspect
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from contextvars import ContextVar
+from types import FrameType
+from typing import Any
+
+from nbtasks import context
+from nbtasks.core import policy
+from nbtasks.core.messages import Spec
+from nbtasks.errors import TimedOut
+from nbtasks.tasks import loglines
+from nbtasks.wire import ids
+
+
+class LocalRun:
+    """One call.
+
+    Parameters
+    ----------
+    function
+        The bare function.
+    parameters
+        The arguments by name.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        parameters: dict[str, Any],
+        spec: Spec,
+    ) -> None:
+        self._function = function
+        self._args = args
+        self._kwargs = kwargs
+        self._parameters = parameters
+        self._spec = spec
+        self._id = ids.run_id()
+
+    def start(self) -> Any:
+        """The result; a coroutine or a generator if the function makes one."""
+        target = self._function
+        if not inspect.isroutine(target):
+            target = type(target).__call__  # an object that can be called
+        if inspect.iscoroutinefunction(target):
+            return self._run_async()
+        if inspect.isasyncgenfunction(target):
+            return self._steps_async(self._function(*self._args, **self._kwargs))
+        if inspect.isgeneratorfunction(target):
+            return self._steps(self._function(*self._args, **self._kwargs))
+        return self._run()
+
+    def _inside(self, attempt: int) -> ExitStack:
+        """What user code finds around itself."""
+        stack = ExitStack()
+        stack.enter_context(
+            context.running(
+                context.RunContext(
+                    id=self._id,  # type: ignore[arg-type]
+                    name=self._spec.name,
+                    attempt=attempt,
+                    tags=frozenset(self._spec.tags),
+                    parameters=self._parameters,
+                    is_recorded=False,
+                )
+            )
+        )
+        if self._spec.log_prints:
+            stack.enter_context(_LoggedPrints(self._spec.name))
+        return stack
+
+    def _pause_s(self, failures: int, error: Exception) -> float:
+        """How long to wait before the next attempt; raises if there is none."""
+        pause_s = policy.retry_delay_s(self._spec, failures)
+        if pause_s is None:
+            raise error
+        loglines.retrying(self._spec.name, failures, error, pause_s)
+        return pause_s
+
+    def _run(self) -> Any:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                with self._inside(attempt):
+                    return _within(self._spec.timeout_s, lambda: self._function(*self._args, **self._kwargs))
+            except Exception as error:
+                pause_s = self._pause_s(attempt, error)
+            time.sleep(pause_s)
+
+    async def _run_async(self) -> Any:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                with self._inside(attempt):
+                    return await self._await_within(self._function(*self._args, **self._kwargs))
+            except Exception as error:
+                pause_s = self._pause_s(attempt, error)
+            await asyncio.sleep(pause_s)
+
+    async def _await_within(self, coroutine: Any) -> Any:
+        if not self._spec.timeout_s:
+            return await coroutine
+        # not wait_for: a TimeoutError of the user's own must stay one
+        running = asyncio.ensure_future(coroutine)
+        try:
+            done, _ = await asyncio.wait({running}, timeout=self._spec.timeout_s)
+        except asyncio.CancelledError:
+            running.cancel()
+            raise
+        if not done:
+            running.cancel()
+            await asyncio.wait({running}, timeout=self._spec.grace_s)
+            raise _timed_out(self._spec.timeout_s)
+        return running.result()
+
+    def _steps(self, generator: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            with self._inside(1):
+                try:
+                    value = next(generator)
+                except StopIteration:
+                    return
+            yield value
+
+    async def _steps_async(self, generator: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        while True:
+            with self._inside(1):
+                try:
+                    value = await generator.__anext__()
+                except StopAsyncIteration:
+                    return
+            yield value
+
+
+# -- time-outs ----------------------------------------------------------------------------------------
+
+
+class _Alarm(BaseException):
+    """The time is over; not an Exception, so that user code does not handle it by chance."""
+
+
+def _timed_out(timeout_s: float) -> TimedOut:
+    return TimedOut(f"exceeded {timeout_s:g} s")
+
+
+def _within(timeout_s: float, call: Callable[[], Any]) -> Any:
+    if not timeout_s:
+        return call()
+    if threading.current_thread() is not threading.main_thread():
+        ends_at = time.monotonic() + timeout_s
+        value = call()
+        if time.monotonic() > ends_at:
+            raise _timed_out(timeout_s)
+        return value
+    return _interrupted_within(timeout_s, call)
+
+
+def _interrupted_within(timeout_s: float, call: Callable[[], Any]) -> Any:
+    fired = False
+
+    def on_alarm(number: int, frame: FrameType | None) -> None:
+        nonlocal fired
+        if not fired:
+            fired = True
+            raise _Alarm
+
+    began = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, on_alarm)
+    outer_s, _ = signal.setitimer(signal.ITIMER_REAL, timeout_s)
+    value = None
+    try:
+        try:
+            value = call()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except _Alarm:
+        raise _timed_out(timeout_s) from None
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+        if outer_s:
+            # a call around this one has a time-out of its own
+            signal.setitimer(signal.ITIMER_REAL, max(1e-3, outer_s - (time.monotonic() - began)))
+    if fired:
+        raise _timed_out(timeout_s)
+    return value
+
+
+# -- prints -------------------------------------------------------------------------------------------
+
+_prints_of: ContextVar[str | None] = ContextVar("nbtasks_prints", default=None)
+_plain_print = builtins.print
+_users = 0
+_users_lock = threading.Lock()
+
+
+class _LoggedPrints:
+    """Turns what this thread of execution prints to stdout into log lines."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        global _users, _plain_print
+        with _users_lock:
+            if not _users:
+                _plain_print = builtins.print
+                builtins.print = _print
+            _users += 1
+        self._token = _prints_of.set(self._name)
+
+    def __exit__(self, *exc: object) -> None:
+        global _users
+        _prints_of.reset(self._token)
+        with _users_lock:
+            _users -= 1
+            if not _users and builtins.print is _print:
+                builtins.print = _plain_print
+
+
+def _print(
+    *values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
+) -> None:
+    name = _prints_of.get()
+    if name is None or file not in (None, sys.stdout):
+        _plain_print(*values, sep=sep, end=end, file=file, flush=flush)
+    else:
+        loglines.printed(name, (" " if sep is None else sep).join(map(str, values)))

@@ -1,0 +1,83 @@
+"""The lines that submitting and running a task write to stderr, in the form that users know.
+
+A program that configures the logger `nbtasks` itself gets the records instead of the lines.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+
+class _Lines(logging.Formatter):
+    """`22:56:01.765 | INFO    | nbtasks.tasks - …`; lines about a run name the run instead of the logger."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = 0
+        self._clock = ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        second = int(record.created)
+        if second != self._second:
+            # writing the time costs more than all the rest of the line
+            self._second, self._clock = second, time.strftime("%H:%M:%S", time.localtime(second))
+        run = getattr(record, "task_run", None)
+        source = record.name if run is None else f"Task run '{run}'"
+        milliseconds = int(record.created % 1 * 1000)
+        line = f"{self._clock}.{milliseconds:03d} | {record.levelname:<7} | {source} - {record.getMessage()}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # generic from Python 3.11 on only
+    """Writes to what `sys.stderr` is when a line is written: notebooks and tests replace it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.setFormatter(_Lines())
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is not None:
+            super().emit(record)
+
+
+def _logger(name: str) -> logging.Logger:
+    top = logging.getLogger("nbtasks")
+    if not top.handlers:
+        top.addHandler(_Stderr())
+        top.propagate = False
+        if top.level == logging.NOTSET:
+            top.setLevel(logging.INFO)
+    return logging.getLogger(name)
+
+
+def created(name: str, number: int = 1) -> None:
+    logger = _logger("nbtasks.tasks")
+    if number == 1:
+        logger.info("Created task run '%s'.", name)
+    else:
+        logger.info("Created %d task runs '%s'.", number, name)
+
+
+def serving(names: list[str]) -> None:
+    logger = _logger("nbtasks.worker")
+    logger.info("Starting task worker...")
+    logger.info("Subscribing to runs of task(s): %s", " | ".join(names))
+
+
+def printed(name: str, text: str) -> None:
+    """What a run in this process printed, of a task with `log_prints`."""
+    _logger("nbtasks.runs").info("%s", text, extra={"task_run": name})
+
+
+def retrying(name: str, attempt: int, error: BaseException, delay_s: float) -> None:
+    """A run in this process failed and will be tried again."""
+    words = "Attempt %d failed with %s: %s; it is tried again in %g s"
+    logger = _logger("nbtasks.runs")
+    logger.warning(words, attempt, type(error).__name__, error, delay_s, extra={"task_run": name})

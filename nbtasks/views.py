@@ -1,0 +1,338 @@
+"""How runs and brokers look: rows, words, shapes and colours, as text and as HTML.
+
+Pure. Every face draws with these functions, so a run looks the same in a notebook, on the command
+line and on a page, and what a state looks like is decided here alone. All HTML is escaped; colours
+are read on white and on black, and never say what a word or a shape does not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from html import escape
+from typing import Any, NamedTuple, Protocol
+
+from nbtasks.core.states import State, StateType
+from nbtasks.errors import UnknownRun
+
+SEARCH_MAX = 1000  # newest runs among which a part of an id is looked for
+ID_CHARACTERS = 36
+PART_CHARACTERS_MIN = 4  # less of an id names nobody
+ROWS_MAX = 50  # a longer table is cut and says so: nobody reads it, and a page has to hold it
+
+SHAPES: dict[str, str] = {
+    StateType.SCHEDULED: "◷",
+    StateType.PENDING: "○",
+    StateType.RUNNING: "▶",
+    StateType.CANCELLING: "◌",
+    StateType.COMPLETED: "✓",
+    StateType.FAILED: "✗",
+    StateType.CANCELLED: "⊘",
+    StateType.CRASHED: "‼",
+}
+# Middle tones: each has a contrast of at least 3 against white and against Jupyter's dark background.
+COLOURS: dict[str, str] = {
+    StateType.SCHEDULED: "#7d7d7d",
+    StateType.PENDING: "#7d7d7d",
+    StateType.RUNNING: "#3a82d0",
+    StateType.CANCELLING: "#b8741a",
+    StateType.COMPLETED: "#2e9152",
+    StateType.FAILED: "#d9483b",
+    StateType.CANCELLED: "#b8741a",
+    StateType.CRASHED: "#d9483b",
+}
+UNKNOWN_SHAPE, UNKNOWN_COLOUR = "?", "#7d7d7d"
+FINAL_TYPES = frozenset(
+    {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED},
+)
+
+
+class StateLike(Protocol):
+    @property
+    def type(self) -> Any: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def message(self) -> str | None: ...
+    @property
+    def timestamp(self) -> datetime: ...
+
+
+class RunLike(Protocol):
+    """What a row is made of; `nbtasks.Run` has it."""
+
+    @property
+    def id(self) -> Any: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def tags(self) -> Iterable[str]: ...
+    @property
+    def parameters(self) -> Mapping[str, str]: ...
+    @property
+    def state(self) -> Any: ...
+    @property
+    def attempts(self) -> Sequence[Any]: ...
+
+
+class Row(NamedTuple):
+    """One run as it is shown."""
+
+    id: str
+    name: str
+    type: str  # "" when it could not be found out
+    state: str
+    message: str = ""
+    at: float = 0.0  # UNIX seconds, since when it is in this state
+    tags: tuple[str, ...] = ()
+    parameters: tuple[tuple[str, str], ...] = ()
+    attempts: int = 0
+    start: float = 0.0  # UNIX seconds of the first attempt; 0: not started
+    end: float = 0.0  # UNIX seconds of the end of the last attempt; 0: not ended
+    worker: str = ""
+    pid: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        return self.type in FINAL_TYPES
+
+
+def row(run: RunLike) -> Row:
+    """Read a run once, so that what is drawn of it belongs together."""
+    state = run.state
+    # a pending run has no attempts, and asking for those of many costs a question each
+    attempts = [] if state.type == StateType.PENDING else list(run.attempts)
+    last = attempts[-1] if attempts else None
+    return Row(
+        id=str(run.id),
+        name=run.name,
+        type=str(getattr(state.type, "value", state.type)),
+        state=state.name,
+        message=state.message or "",
+        at=_unix_s(state.timestamp),
+        tags=tuple(sorted(run.tags)),
+        parameters=tuple(run.parameters.items()),
+        attempts=len(attempts),
+        start=_unix_s(attempts[0].start) if attempts else 0.0,
+        end=_unix_s(last.end) if last else 0.0,
+        worker=last.worker if last else "",
+        pid=last.pid if last else 0,
+    )
+
+
+def record(run: Row) -> dict[str, Any]:
+    """A run as JSON takes it; times are UNIX seconds, null if it did not come to that."""
+    return {
+        "id": run.id,
+        "name": run.name,
+        "type": run.type,
+        "state": run.state,
+        "message": run.message,
+        "at": run.at,
+        "tags": list(run.tags),
+        "parameters": dict(run.parameters),
+        "attempts": run.attempts,
+        "start": run.start or None,
+        "end": run.end or None,
+        "worker": run.worker or None,
+        "pid": run.pid or None,
+    }
+
+
+def match_id(text: str, ids: Iterable[str]) -> str:
+    """The id that `text` begins or ends; ids made in one hour differ at their ends only.
+
+    Raises
+    ------
+    UnknownRun
+        None of `ids` fits, or more than one does.
+    """
+    found = [one for one in ids if one.startswith(text) or one.endswith(text)]
+    if len(text) < PART_CHARACTERS_MIN or not found:
+        raise UnknownRun(f"no recent run has an id that begins or ends with {text!r}")
+    if len(found) > 1:
+        raise UnknownRun(f"{len(found)} runs have an id that begins or ends with {text!r}: say more of it")
+    return found[0]
+
+
+def shape(state_type: str) -> str:
+    return SHAPES.get(state_type, UNKNOWN_SHAPE)
+
+
+def took_s(run: Row, now_s: float) -> float | None:
+    """Seconds from the start of the first attempt to the end, or to now; None if it has not started."""
+    if not run.start:
+        return None
+    return max(0.0, (run.end or (run.at if run.is_final else now_s)) - run.start)
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time so that two digits tell: 3 ms, 1.2 s, 4 min 05 s, 2 h 07 min."""
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest_s = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest_s:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def size(number_bytes: int) -> str:
+    """Write a number of bytes in the unit that keeps it short."""
+    value, unit = float(number_bytes), "B"
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def many(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def call(run: Row) -> str:
+    """Write the call as the user wrote it, with the reprs that were kept."""
+    return f"{run.name}({', '.join(f'{name}={text}' for name, text in run.parameters)})"
+
+
+def summary(rows: Sequence[Row], total: int | None = None) -> str:
+    """Count the runs by state name, in the order of a run's life: "12 runs: 2 Running, 10 Completed".
+
+    Parameters
+    ----------
+    total
+        How many runs there are, if `rows` are only the first of them.
+    """
+    counts = Counter(item.state for item in rows)
+    order = {state.value: place for place, state in enumerate(State)}
+    parts = [
+        f"{counts[name]} {name}" for name in sorted(counts, key=lambda name: (order.get(name, 99), name))
+    ]
+    beginning = "" if total in (None, len(rows)) else f"{many(total or 0, 'run')}; the first "
+    return beginning + many(len(rows), "run") + (f": {', '.join(parts)}" if parts else "")
+
+
+# -- text -------------------------------------------------------------------------------------------
+
+
+def run_text(run: Row) -> str:
+    """One line that is the same at each execution of a notebook: no id, no time, no address.
+
+    A state that may still change is left out, because how far a run got when the cell was drawn is chance.
+    """
+    return f"Run {run.name!r}" + (f": {run.state}" if run.is_final else "")
+
+
+def runs_text(rows: Sequence[Row]) -> str:
+    """A table for a notebook's text/plain: as stable as the states themselves."""
+    lines = [summary(rows)]
+    width = max((len(item.state) for item in rows[:ROWS_MAX]), default=0)
+    lines += [f"{shape(item.type)} {item.state:<{width}}  {item.name}" for item in rows[:ROWS_MAX]]
+    return "\n".join(lines + _cut(len(rows)))
+
+
+COLUMNS = ("id", "state", "task", "took", "attempts", "message")
+
+
+def cells(run: Row, now_s: float) -> tuple[str, ...]:
+    """The texts of one line of a table, in the order of `COLUMNS`."""
+    return (
+        run.id,
+        f"{shape(run.type)} {run.state}",
+        call(run),
+        duration(took_s(run, now_s)),
+        str(run.attempts),
+        first_line(run.message),
+    )
+
+
+def status_text(status: Any, home: str, now_s: float) -> str:
+    """A broker in a few lines: who it is, who works, what waits."""
+    counts = ", ".join(f"{number} {name.lower()}" for name, number in status.counts.items() if number)
+    lines = [f"broker  pid {status.broker_pid}, home {home}", f"runs    {counts or 'none'}"]
+    lines += [f"pool    pid {pool.pid}" for pool in status.pools]
+    if not status.pools:
+        lines.append("pool    none: runs wait for one")
+    lines += worker_lines(status, now_s)
+    for key, (depth, age_s) in status.queues.items():
+        lines.append(f"queue   {key}: {depth} waiting, the oldest for {duration(age_s)}")
+    return "\n".join(lines)
+
+
+def worker_lines(status: Any, now_s: float) -> list[str]:
+    """What each worker does: "worker  pid 7, busy for 1.2 s with run …"."""
+    lines = []
+    for worker in status.workers:
+        since_s = _unix_s(worker.busy_since)
+        since = f" for {duration(max(0.0, now_s - since_s))}" if since_s else ""
+        run = f" with run {worker.current_run}" if worker.current_run else ""
+        lines.append(f"worker  pid {worker.pid}, {worker.state}{since}{run}")
+    return lines
+
+
+def first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]
+
+
+# -- HTML -------------------------------------------------------------------------------------------
+
+_BOX = "border-left:3px solid {colour};padding:2px 10px;margin:2px 0;line-height:1.5"
+_TABLE = "border-collapse:collapse;margin:4px 0;line-height:1.4"
+_CELL = "text-align:left;padding:2px 14px 2px 0;vertical-align:top;background:none"
+_DIM = "opacity:.7"
+_MONO = "font-family:var(--jp-code-font-family,monospace)"
+
+
+def state_html(run: Row) -> str:
+    colour = COLOURS.get(run.type, UNKNOWN_COLOUR)
+    return f'<span style="color:{colour};white-space:nowrap">{shape(run.type)} {escape(run.state)}</span>'
+
+
+def run_html(run: Row, now_s: float) -> str:
+    """A run as a small block: state, call, what it took, where, and how it failed."""
+    facts = [f"attempt {run.attempts}"] if run.attempts > 1 else []
+    facts += [duration(took_s(run, now_s))] if run.start else []
+    facts += [f"worker pid {run.pid}"] if run.pid else []
+    facts += [", ".join(run.tags)] if run.tags else []
+    box = _BOX.format(colour=COLOURS.get(run.type, UNKNOWN_COLOUR))
+    lines = [
+        f'{state_html(run)} <span style="{_MONO}">{escape(call(run))}</span>',
+        f'<span style="{_DIM}">{escape(" · ".join([run.id, *facts]))}</span>',
+    ]
+    if run.message:
+        lines.append(f'<span style="{_MONO};white-space:pre-wrap">{escape(run.message)}</span>')
+    return f'<div style="{box}">{"<br>".join(lines)}</div>'
+
+
+def runs_html(rows: Sequence[Row], now_s: float, total: int | None = None) -> str:
+    """Runs as a table of at most `ROWS_MAX` lines under their counts by state; `total` as in `summary`."""
+    head = "".join(f'<th style="{_CELL}">{name}</th>' for name in COLUMNS)
+    body = "".join(f"<tr>{_line_html(item, now_s)}</tr>" for item in rows[:ROWS_MAX])
+    table = f'<table style="{_TABLE}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    cut = "".join(f'<div style="{_DIM}">{escape(line)}</div>' for line in _cut(total or len(rows)))
+    return f"<div><div>{escape(summary(rows, total))}</div>{table if rows else ''}{cut}</div>"
+
+
+def _line_html(run: Row, now_s: float) -> str:
+    identity, _, *others = cells(run, now_s)
+    texts = [
+        f'<span style="{_MONO};{_DIM}">{escape(identity)}</span>',
+        state_html(run),
+        *(f'<span style="{_MONO}">{escape(text)}</span>' for text in others),
+    ]
+    return "".join(f'<td style="{_CELL}">{text}</td>' for text in texts)
+
+
+def _cut(total: int) -> list[str]:
+    hidden = total - ROWS_MAX
+    return [f"… and {hidden} more"] if hidden > 0 else []
+
+
+def _unix_s(moment: datetime | float | None) -> float:
+    return moment.timestamp() if isinstance(moment, datetime) else moment or 0.0

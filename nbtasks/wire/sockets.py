@@ -1,0 +1,303 @@
+"""The sockets: what the broker binds, and what every peer connects to it.
+
+Frames that must arrive go through DEALER and ROUTER, pushes and finals through SUB and XPUB, on a
+topic of the peer's own. No call here blocks but `poll`, and every queue is bounded: what does not
+fit is dropped, and said again by the machine that needs its effect.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from nbtasks.core import codec
+from nbtasks.core.codec import Decoder
+from nbtasks.core.messages import Message, PeerId
+from nbtasks.errors import ProtocolError, VersionMismatch
+from nbtasks.wire import access
+from nbtasks.wire.access import Gate
+from nbtasks.wire.connection import Connection
+from nbtasks.wire.keys import Keys
+
+T = TypeVar("T")
+
+FRAMES_MAX = 2000  # of one peer in one direction; more than the finals that a client may have un-noted
+UNCONNECTED_FRAMES_MAX = 8  # kept for a broker that is not there; the rest is said again when it is
+HANG_UPS_MAX = 3
+LINGER_MS = 500  # for the last words of a process that ends
+RECONNECT_MS = 20  # a restarted broker is found within this
+RECONNECT_MS_MAX = 250
+COPY_BYTES_MAX = 65536  # a larger frame is handed to zmq without a copy
+BROKER = "broker"  # sender of the broker's frames
+
+_POLLIN = int(zmq.POLLIN)  # pyzmq's own makes an enum of every answer
+
+log = logging.getLogger("nbtasks.wire")
+
+
+class Received(NamedTuple):
+    """A frame from a peer, the way back to it, and what its key may do."""
+
+    route: bytes
+    frame: bytes
+    role: str
+
+
+def topic_of(peer: PeerId) -> bytes:
+    """The topic that a peer subscribes to; it ends in a delimiter because subscriptions match prefixes."""
+    return f"{peer[0]}/{peer}/".encode()
+
+
+def _limit(socket: zmq.Socket[bytes]) -> None:
+    socket.setsockopt(zmq.MAXMSGSIZE, codec.FRAME_BYTES_MAX)
+    socket.setsockopt(zmq.LINGER, LINGER_MS)
+    socket.setsockopt(zmq.SNDHWM, FRAMES_MAX)
+    socket.setsockopt(zmq.RCVHWM, FRAMES_MAX)
+
+
+def _is_readable(socket: zmq.Socket[bytes]) -> bool:
+    return bool(socket.getsockopt(zmq.EVENTS) & _POLLIN)  # type: ignore[operator]
+
+
+def _poll(sockets: Iterable[zmq.Socket[bytes]], timeout_s: float | None, fds: Iterable[int]) -> set[int]:
+    entries = [*((socket, zmq.POLLIN) for socket in sockets), *((fd, zmq.POLLIN) for fd in fds)]
+    # rounded up, so that a timer is due when we wake for it
+    timeout_ms = -1 if timeout_s is None else max(0, int(timeout_s * 1000 + 0.999))
+    return {item for item, _ in zmq.zmq_poll(entries, timeout_ms) if isinstance(item, int)}
+
+
+class BrokerSockets:
+    """The broker's side. Its process must hold the lock of the home: binding takes an endpoint over."""
+
+    def __init__(self, connection: Connection, keys: Keys) -> None:
+        self._paths = [
+            endpoint.removeprefix("ipc://") for endpoint in (connection.control, connection.publish)
+        ]
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context.setsockopt(zmq.MAX_SOCKETS, 8192)
+        self._gate = Gate(self._context, keys)
+        self._router = self._context.socket(zmq.ROUTER)
+        self._xpub = self._context.socket(zmq.XPUB)
+        # an unknown route is told to us instead of swallowed
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        # we say which subscriptions count: by default everybody hears what he asks for, payloads included
+        self._xpub.setsockopt(zmq.XPUB_MANUAL, 1)
+        for socket, endpoint in ((self._router, connection.control), (self._xpub, connection.publish)):
+            _limit(socket)
+            self._gate.guard(socket, keys)
+            socket.bind(endpoint)
+        for path in self._paths:
+            os.chmod(path, 0o600)
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether somebody answers handshakes; if not, the broker must exit."""
+        return self._gate.is_manned
+
+    def receive(self, limit: int = 1000) -> list[Received]:
+        """What has arrived, at most `limit` frames."""
+        received: list[Received] = []
+        while len(received) < limit:
+            try:
+                route = self._router.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                break
+            parts = [self._router.recv(zmq.NOBLOCK)] if route.more else []
+            while self._router.getsockopt(zmq.RCVMORE):
+                parts.append(self._router.recv(zmq.NOBLOCK))
+            if len(parts) == 1:
+                received.append(Received(route.bytes, parts[0], _role(route)))
+        return received
+
+    def subscriptions(self) -> list[PeerId]:
+        """Peers whose own topic was subscribed to since the last call."""
+        peers = []
+        while _is_readable(self._xpub):
+            frame = self._xpub.recv(zmq.NOBLOCK, copy=False)
+            while self._xpub.getsockopt(zmq.RCVMORE):
+                self._xpub.recv(zmq.NOBLOCK)
+            body = frame.bytes
+            topic = body[1:]
+            if body[:1] == b"\x00":
+                self._xpub.setsockopt(zmq.UNSUBSCRIBE, topic)
+            elif body[:1] == b"\x01" and access.may_hear(_role(frame), topic):
+                self._xpub.setsockopt(zmq.SUBSCRIBE, topic)
+                if not topic.startswith(b"e/"):
+                    peers.append(topic[2:-1].decode("ascii"))
+        return peers
+
+    def send(self, route: bytes, frame: bytes) -> bool:
+        """Send to where a frame came from; False if that peer is gone, or does not read."""
+        try:
+            self._router.send(route, zmq.SNDMORE | zmq.NOBLOCK)
+            self._router.send(frame, zmq.NOBLOCK, copy=len(frame) <= COPY_BYTES_MAX)
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                return False
+            raise
+        return True
+
+    def publish(self, topic: bytes, frame: bytes) -> None:
+        """Send to whoever subscribed to `topic`; nothing tells whether anybody did."""
+        self._xpub.send(topic, zmq.SNDMORE | zmq.NOBLOCK)
+        self._xpub.send(frame, zmq.NOBLOCK, copy=len(frame) <= COPY_BYTES_MAX)
+
+    def poll(self, timeout_s: float | None, fds: Iterable[int] = ()) -> set[int]:
+        """Wait for a frame, a subscription or a ready descriptor; return the ready descriptors."""
+        return _poll((self._router, self._xpub), timeout_s, fds)
+
+    def close(self) -> None:
+        """Send what is queued, for at most `LINGER_MS`, and take the endpoints away."""
+        self._router.close()
+        self._xpub.close()
+        self._gate.close()
+        self._context.term()
+        for path in self._paths:
+            Path(path).unlink(missing_ok=True)
+
+
+def _role(frame: zmq.Frame) -> str:
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""
+
+
+class PeerSockets(Generic[T]):
+    """A peer's side: connected with the full key, subscribed to its own topic.
+
+    Sockets belong to no thread here: callers share them under a lock of their own. In a forked child
+    every call does nothing.
+
+    Parameters
+    ----------
+    decoder
+        One of `codec.for_client`, `codec.for_worker`, `codec.for_pool`.
+    """
+
+    def __init__(self, connection: Connection, peer_id: PeerId, decoder: Decoder[T]) -> None:
+        self._pid = os.getpid()
+        self._peer_id = peer_id
+        self._decoder = decoder
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._sub = self._context.socket(zmq.SUB)
+        self._dealer = self._context.socket(zmq.DEALER)
+        self._is_connected = False
+        self._unconnected_frames = 0
+        self._hang_ups = 0  # unexplained ends of handshakes in a row
+        self._refused = False
+        self._is_closed = False
+        for socket in (self._sub, self._dealer):
+            _limit(socket)
+            socket.curve_serverkey = connection.server_key.encode()
+            socket.curve_publickey = connection.public_key.encode()
+            socket.curve_secretkey = connection.secret_key.encode()
+            socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+            socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
+        events = (
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+            | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_DISCONNECTED
+        )  # fmt: skip
+        self._monitor = self._dealer.get_monitor_socket(int(events))
+        self._sub.subscribe(topic_of(peer_id))
+        self._sub.connect(connection.publish)
+        self._dealer.connect(connection.control)
+
+    @property
+    def is_usable(self) -> bool:
+        """False after `close`, and in a forked child."""
+        return not self._is_closed and os.getpid() == self._pid
+
+    def send(self, messages: Iterable[Message]) -> None:
+        """Send in as few frames as possible; what does not fit a queue is dropped."""
+        if not self.is_usable:
+            return
+        self._look_at_monitor()
+        for batch in codec.batches(messages):
+            if not self._is_connected:
+                if self._unconnected_frames >= UNCONNECTED_FRAMES_MAX:
+                    return
+                self._unconnected_frames += 1
+            frame = codec.encode(self._peer_id, batch)
+            try:
+                self._dealer.send(frame, zmq.NOBLOCK, copy=len(frame) <= COPY_BYTES_MAX)
+            except zmq.Again:
+                return
+
+    def receive(self, limit: int = 1000) -> list[T]:
+        """The messages of what has arrived, at most `limit` frames; frames that cannot be read are dropped."""
+        messages: list[T] = []
+        if not self.is_usable:
+            return messages
+        for socket in (self._dealer, self._sub):
+            while limit > 0 and _is_readable(socket):
+                limit -= 1
+                parts = socket.recv_multipart(zmq.NOBLOCK)
+                try:
+                    messages += self._decoder.decode(parts[-1])[1]
+                except (ProtocolError, VersionMismatch) as error:
+                    log.warning("a frame of the broker was dropped: %s", error)
+        return messages
+
+    def poll(self, timeout_s: float | None, fds: Iterable[int] = ()) -> set[int]:
+        """Wait for a message or a ready descriptor; return the ready descriptors."""
+        if not self.is_usable:
+            return set()
+        return _poll((self._dealer, self._sub), timeout_s, fds)
+
+    def filenos(self) -> tuple[int, int]:
+        """Descriptors that become readable when something may have happened.
+
+        They are edge-triggered: wait for them only right after `receive` returned less than its limit,
+        and call `has_news` after every `send`.
+        """
+        return int(self._dealer.getsockopt(zmq.FD)), int(self._sub.getsockopt(zmq.FD))  # type: ignore[arg-type]
+
+    def has_news(self) -> bool:
+        """Whether `receive` would return something now."""
+        return self.is_usable and (_is_readable(self._dealer) or _is_readable(self._sub))
+
+    @property
+    def refused(self) -> bool:
+        """Whether the broker's last word was to refuse our key, or it is not the one that we look for."""
+        if self.is_usable:
+            self._look_at_monitor()
+        return self._refused
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the way to the broker is open."""
+        if self.is_usable:
+            self._look_at_monitor()
+        return self._is_connected
+
+    def close(self) -> None:
+        """Send what is queued, in the background, for at most `LINGER_MS`."""
+        if not self.is_usable:
+            return
+        self._is_closed = True
+        self._dealer.disable_monitor()
+        for socket in (self._monitor, self._dealer, self._sub):
+            socket.close()
+        self._context.term()
+
+    def _look_at_monitor(self) -> None:
+        while _is_readable(self._monitor):
+            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._is_connected, self._refused = True, False
+                self._unconnected_frames = self._hang_ups = 0
+            elif event == zmq.EVENT_DISCONNECTED:
+                self._is_connected = False
+            else:
+                self._is_connected = False
+                # a broker that dies in a handshake looks like one that hangs up on a wrong key, but only once
+                self._hang_ups += 1
+                if event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL or self._hang_ups >= HANG_UPS_MAX:
+                    self._refused = True

@@ -1,0 +1,262 @@
+"""One run, from its code to its outcome, on the bare main thread.
+
+User code is more than the function: unpickling imports modules, pickling the result and describing an
+exception call methods. All of that lies between the two marks in the marker file, and can be interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import inspect
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from nbtasks import context, pickling
+from nbtasks.core.messages import Push
+from nbtasks.errors import NbtasksError
+from nbtasks.wire.marker import Marker
+from nbtasks.worker.agent import Agent
+from nbtasks.worker.collector import Collector
+from nbtasks.worker.interrupts import Interrupts
+from nbtasks.worker.loglines import LogLines
+from nbtasks.worker.surroundings import Surroundings
+
+MESSAGE_CHARACTERS_MAX = 300
+TRACEBACK_CHARACTERS_MAX = 100_000
+_OWN_FOLDER = str(Path(__file__).parent) + os.sep
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended, as `Finished` says it, and the output that tells why."""
+
+    word: str
+    message: str = ""
+    value: bytes = b""
+    error: dict[str, Any] | None = None
+
+
+class Executor:
+    """Executes runs one after the other.
+
+    Parameters
+    ----------
+    serves
+        Task key -> file of the function's code, of a worker that serves certain tasks; None: any task.
+    shell
+        The kernel's shell: it draws figures and tracebacks.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        collector: Collector,
+        marker: Marker,
+        interrupts: Interrupts,
+        surroundings: Surroundings,
+        log: LogLines,
+        shell: Any,
+        serves: Mapping[str, Path] | None,
+    ) -> None:
+        self._agent = agent
+        self._collector = collector
+        self._marker = marker
+        self._interrupts = interrupts
+        self._surroundings = surroundings
+        self._log = log
+        self._shell = shell
+        self._serves = serves
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._pid = os.getpid()
+
+    def execute(self, push: Push) -> None:
+        """Execute what `Agent.next_push` gave, and say how it ended."""
+        self._log.received(push)
+        self._collector.open()
+        self._marker.started(push.run, push.attempt)
+        start = self._agent.started()
+        outcome = self._interruptible(push)
+        if os.getpid() != self._pid:
+            os._exit(0)  # a child that the run forked came back here; the run is its parent's
+        self._marker.ended()
+        self._surroundings.restore()
+        self._flush_streams()
+        self._collector.close(outcome.error)
+        self._agent.ended(outcome.word, outcome.message, outcome.value, start)
+        self._log.finished(push, outcome.word, outcome.message)
+
+    def _interruptible(self, push: Push) -> Outcome:
+        try:
+            try:
+                self._interrupts.open((push.run, push.attempt))
+                outcome = self._completed(push)
+            except BaseException as error:
+                outcome = self._judge(error, push)
+            self._interrupts.close()
+        except BaseException as error:
+            # hit while an exception was judged, or in the last moment
+            self._interrupts.close()
+            outcome = self._judged_simply(error, push)
+        return outcome
+
+    # -- user code ----------------------------------------------------------------------------------------
+
+    def _completed(self, push: Push) -> Outcome:
+        if warning := self._surroundings.enter(push.spec):
+            self._collector.text("stderr", warning)
+        if push.spec.log_prints:
+            self._log_prints(push)
+        function = self._function(push)
+        arguments, options = pickling.load_arguments(push.args)
+        with context.running(self._run_context(push, function, arguments, options)):
+            value = _value_of(function(*arguments, **options))
+        self._draw_figures()
+        return Outcome("completed", value=pickling.dump_result(value))
+
+    def _function(self, push: Push) -> Callable[..., Any]:
+        if self._serves is None:
+            # always afresh, so that no run sees what another one did to its globals
+            return pickling.load_function(push.code)
+        key = push.spec.key
+        function = self._functions.get(key)
+        if function is None:
+            function = self._functions[key] = pickling.load_function(self._serves[key].read_bytes())
+        return function
+
+    def _run_context(
+        self, push: Push, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> context.RunContext:
+        try:
+            bound = inspect.signature(function).bind(*arguments, **options)
+            bound.apply_defaults()
+            parameters = dict(bound.arguments)
+        except (TypeError, ValueError):
+            parameters = dict(options)
+        return context.RunContext(
+            id=UUID(push.run),
+            name=push.spec.name,
+            attempt=push.number,
+            tags=frozenset(push.spec.tags),
+            parameters=parameters,
+        )
+
+    def _log_prints(self, push: Push) -> None:
+        """Let print() also write log lines; restored with the other surroundings."""
+        plain = builtins.print
+
+        def logging_print(*values: Any, **options: Any) -> None:
+            plain(*values, **options)
+            if options.get("file") in (None, sys.stdout):
+                separator = options.get("sep")
+                self._log.printed(push, (" " if separator is None else separator).join(map(str, values)))
+
+        builtins.print = logging_print
+
+    def _draw_figures(self) -> None:
+        # what a notebook does after each cell: matplotlib's inline backend waits for it
+        self._shell.events.trigger("post_execute")
+
+    # -- how it ended -------------------------------------------------------------------------------------
+
+    def _judge(self, error: BaseException, push: Push) -> Outcome:
+        if os.getpid() != self._pid:
+            os._exit(1)
+        # the errors that are ours by intent tell all in their message
+        ours = isinstance(error, NbtasksError)
+        error = error.with_traceback(None if ours else _users_part(error.__traceback__))
+        outcome = self._judged_simply(error, push)
+        if outcome.word == "raised":
+            self._draw_figures()
+            outcome = outcome._replace(value=pickling.dump_failure(error))
+        return outcome._replace(error=self._error_output(error))
+
+    def _judged_simply(self, error: BaseException, push: Push) -> Outcome:
+        """Like `_judge`, without calling anything of the user's that could be interrupted again."""
+        if isinstance(error, KeyboardInterrupt):
+            if self._agent.broken == "timeout":
+                return Outcome("timed_out", f"exceeded {push.spec.timeout_s:g} s")
+            if self._agent.broken:
+                return Outcome("cancelled")
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            return Outcome("crashed", _one_line(error))
+        return Outcome("raised", _one_line(error))
+
+    def _error_output(self, error: BaseException) -> dict[str, Any]:
+        try:
+            lines = self._shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+            text = "\n".join(lines)
+        except Exception:
+            text = _one_line(error)
+        if len(text) > TRACEBACK_CHARACTERS_MAX:
+            half = TRACEBACK_CHARACTERS_MAX // 2
+            text = f"{text[:half]}\n…\n{text[-half:]}"
+        name, _, value = _one_line(error).partition(": ")
+        return {"output_type": "error", "ename": name, "evalue": value, "traceback": text.split("\n")}
+
+    def _flush_streams(self) -> None:
+        """Push what Python and C keep in buffers of descriptors 1 and 2 into the spool."""
+        for stream in (sys.__stdout__, sys.__stderr__):
+            try:
+                if stream is not None:
+                    stream.flush()
+            except (OSError, ValueError):
+                continue  # closed by the run
+        _flush_c_stdout()
+
+
+def _value_of(value: Any) -> Any:
+    """What a call gives in the end: coroutines are run, generators are exhausted."""
+    if inspect.iscoroutine(value):
+        return asyncio.run(value)
+    if inspect.isasyncgen(value):
+        return asyncio.run(_all_of(value))
+    if inspect.isgenerator(value):
+        return list(value)
+    return value
+
+
+async def _all_of(values: AsyncIterator[Any]) -> list[Any]:
+    return [value async for value in values]
+
+
+def _users_part(tb: TracebackType | None) -> TracebackType | None:
+    """Without the frames of ours through which the call went."""
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+        tb = tb.tb_next
+    return tb
+
+
+def _one_line(error: BaseException) -> str:
+    """`ValueError: …`, whatever the exception does when it is asked."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its message cannot be shown)"
+    text = " ".join(text.split())
+    if len(text) > MESSAGE_CHARACTERS_MAX:
+        text = text[: MESSAGE_CHARACTERS_MAX - 1] + "…"
+    return f"{name}: {text}" if text else name
+
+
+def _flush_c_stdout() -> None:
+    import ctypes
+
+    global _c_stdout
+    if _c_stdout is None:
+        libc = ctypes.CDLL(None)
+        name = "__stdoutp" if sys.platform == "darwin" else "stdout"
+        try:
+            _c_stdout = (libc.fflush, ctypes.c_void_p.in_dll(libc, name))
+        except (AttributeError, ValueError):
+            _c_stdout = (lambda stream: 0, None)
+    # only this stream: flushing all would wait for any that a thread of the run reads from
+    _c_stdout[0](_c_stdout[1])
+
+
+_c_stdout: tuple[Callable[[Any], Any], Any] | None = None

@@ -1,0 +1,104 @@
+"""What a run may change in its process, put back so that the next run finds the worker as it was.
+
+A run also brings surroundings of its own: the submitter's working directory and its paths to modules.
+"""
+
+from __future__ import annotations
+
+# signal's own functions make an enum of every answer, which is most of their cost
+import _signal  # type: ignore[import-not-found]
+import asyncio
+import builtins
+import gc
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from nbtasks.core.messages import Spec
+from nbtasks.wire.spool import Spool
+from nbtasks.worker.modules import LocalModules
+
+_SIGNALS = tuple(
+    int(getattr(signal, name))
+    for name in ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGCHLD", "SIGPIPE", "SIGUSR1", "SIGUSR2")
+)
+_STREAMS = ("stdin", "stdout", "stderr", "displayhook", "excepthook")
+
+
+class Surroundings:
+    """Remembers the process as it is when this is made; the main thread only.
+
+    Parameters
+    ----------
+    scratch
+        The directory where the worker stays between runs, and where runs stay whose own is not there.
+    loop
+        The main thread's event loop.
+    """
+
+    def __init__(self, scratch: Path, spool: Spool, loop: asyncio.AbstractEventLoop) -> None:
+        self._scratch = str(scratch)
+        self._spool = spool
+        self._loop = loop
+        # a run that closes "the" event loop, as old recipes do, means one of its own
+        loop.close = lambda: None  # type: ignore[method-assign]
+        self._path = list(sys.path)
+        self._modules = LocalModules()
+        # the encoded variables: comparing them costs a tenth
+        self._environment = dict(os.environ._data)  # type: ignore[attr-defined]
+        self._streams = {name: getattr(sys, name) for name in _STREAMS}
+        self._print = builtins.print
+        self._handlers = {number: _signal.getsignal(number) for number in _SIGNALS}
+        self._recursion_limit = sys.getrecursionlimit()
+        self._collects = gc.isenabled()
+
+    def enter(self, spec: Spec) -> str:
+        """Go where the run was submitted; returns a warning if that is not possible."""
+        self._modules.enter(spec.sys_path)
+        if spec.sys_path:
+            sys.path[:] = [*spec.sys_path, *(entry for entry in self._path if entry not in spec.sys_path)]
+        if not spec.cwd:
+            return ""
+        try:
+            os.chdir(spec.cwd)
+        except OSError as error:
+            reason = error.strerror or "not there"
+            return f"nbtasks: cannot enter {spec.cwd} ({reason}); the run stays in {self._scratch}\n"
+        return ""
+
+    def restore(self) -> None:
+        """Put back what the run changed; what cannot be put back is left."""
+        self._modules.leave()
+        self._restore_interpreter()
+        self._restore_signals()
+        if os.environ._data != self._environment:  # type: ignore[attr-defined]
+            os.environb.clear()
+            os.environb.update(self._environment)
+        for descriptor in (1, 2):
+            if not self._spool.holds(descriptor):
+                self._spool.redirect()
+        try:
+            os.chdir(self._scratch)
+        except OSError:
+            os.chdir("/")
+
+    def _restore_interpreter(self) -> None:
+        sys.path[:] = self._path
+        for name, value in self._streams.items():
+            setattr(sys, name, value)
+        builtins.print = self._print
+        if sys.getrecursionlimit() != self._recursion_limit:
+            sys.setrecursionlimit(self._recursion_limit)
+        if self._collects and not gc.isenabled():
+            gc.enable()
+        # asyncio.run leaves the thread without a loop
+        asyncio.set_event_loop(self._loop)
+
+    def _restore_signals(self) -> None:
+        _signal.setitimer(_signal.ITIMER_REAL, 0.0)
+        for number, handler in self._handlers.items():
+            if _signal.getsignal(number) != handler:
+                known: Any = signal.SIG_DFL if handler is None else handler
+                signal.signal(number, known)

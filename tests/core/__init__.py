@@ -1,0 +1,1 @@
+"""Directed tests of the pure machines: what happened, and all that follows from it."""

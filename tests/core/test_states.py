@@ -1,0 +1,42 @@
+"""The life of a run, as one table."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbtasks.core.states import FINAL, MOVES, TYPES, Cause, State, StateType, mermaid, move
+from nbtasks.errors import IllegalMove
+
+
+def test_every_name_has_a_type_and_every_type_a_name() -> None:
+    assert set(TYPES) == set(MOVES) == set(State)
+    assert set(TYPES.values()) == set(StateType)
+
+
+def test_nothing_leads_out_of_a_final_state_and_something_out_of_every_other() -> None:
+    assert {state for state in State if not MOVES[state]} == FINAL
+
+
+def test_every_state_can_be_reached_and_can_end() -> None:
+    reached, frontier = set(), {State.PENDING}
+    while frontier:
+        reached |= frontier
+        frontier = {target for state in frontier for target in MOVES[state].values()} - reached
+    assert reached == set(State)
+    for state in set(State) - FINAL:
+        assert any(Cause.CANCEL in MOVES[state] or target in FINAL for target in MOVES[state].values())
+
+
+def test_what_cannot_happen_is_a_bug_of_ours() -> None:
+    with pytest.raises(IllegalMove, match="completed cannot happen to a run that is Pending"):
+        move(State.PENDING, Cause.COMPLETED)
+
+
+def test_the_diagram_shows_every_move_to_another_state() -> None:
+    diagram = mermaid()
+
+    for source, arrows in MOVES.items():
+        for cause, target in arrows.items():
+            if target is not source:
+                line = next(row for row in diagram.splitlines() if f" {source} --> {target}:" in row)
+                assert str(cause) in line

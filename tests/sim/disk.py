@@ -1,0 +1,82 @@
+"""The journal of a simulated home: what was committed, and nothing else, survives the broker."""
+
+from __future__ import annotations
+
+from copy import copy
+
+from nbtasks.core.messages import Ended, Message, Missing, PeerId, Push, RunFound, RunId, Value
+from nbtasks.core.messages import Output as OutputMessage
+from nbtasks.core.records import Look, Output, PeerRecord, PushRun, RunRecord, TellEnd
+from nbtasks.core.states import StateType
+
+
+class Disk:
+    """Rows as they stand. What comes in and goes out is copied."""
+
+    def __init__(self) -> None:
+        self.rows: dict[RunId, RunRecord] = {}
+        self.live: dict[RunId, RunRecord] = {}
+        self.counts: dict[str, int] = {str(t): 0 for t in StateType}
+        self.last_seq = 0
+        self.specs: dict[str, bytes] = {}  # id -> code
+        self.args: dict[RunId, bytes] = {}
+        self.values: dict[int, bytes] = {}
+        self.chunks: dict[tuple[int, int], dict[int, bytes]] = {}
+        self.peers: dict[PeerId, PeerRecord] = {}
+
+    def commit(self, output: Output) -> None:
+        for spec_id, _, code in output.specs:
+            self.specs.setdefault(spec_id, code)
+        for new in output.new:
+            self.args[new.record.run] = new.args
+            self.last_seq = max(self.last_seq, new.record.seq)
+            self._put(new.record)
+        for row in output.changed.values():
+            self._put(row)
+        self.values.update(output.values)
+        for seq, attempt, number, body in output.chunks:
+            self.chunks.setdefault((seq, attempt), {})[number] = body
+        for peer, record in output.peers.items():
+            if record is None:
+                self.peers.pop(peer, None)
+            else:
+                self.peers[peer] = copy(record)
+
+    def _put(self, row: RunRecord) -> None:
+        if old := self.rows.get(row.run):
+            self.counts[old.state.type.value] -= 1
+        self.counts[row.state.type.value] += 1
+        self.rows[row.run] = kept = copy(row)
+        if kept.is_final:
+            self.live.pop(row.run, None)
+        else:
+            self.live[row.run] = kept
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def live_rows(self) -> list[RunRecord]:
+        return [copy(row) for row in sorted(self.live.values(), key=lambda row: row.seq)]
+
+    def push(self, item: PushRun) -> Push:
+        r = item.record
+        code, args = self.specs[r.spec_id], self.args[r.run]
+        return Push(r.run, r.attempt, len(r.attempts) + 1, r.spec, code, args, r.parent)
+
+    def told(self, item: TellEnd) -> Message:
+        row = self.rows.get(item.run)
+        if row is None or not row.is_final:
+            return Missing(item.session, item.number, item.run)
+        value = self.values.get(row.seq, b"")
+        return Ended(item.session, item.number, row.run, row.state.value, row.message, row.at, value)
+
+    def answer(self, look: Look) -> Message:
+        """Answer a question, as far as the simulated clients ask any."""
+        query = look.query
+        row = self.rows.get(getattr(query, "run", ""))
+        if type(query).__name__ == "GetValue":
+            value = self.values.get(row.seq) if row else None
+            return Value(query.request, value is not None, value or b"")
+        if type(query).__name__ == "GetOutput":
+            chunks = self.chunks.get((row.seq, row.attempt), {}) if row else {}
+            return OutputMessage(query.request, tuple(chunks[n] for n in sorted(chunks)))
+        return RunFound(query.request, None)

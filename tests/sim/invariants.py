@@ -1,0 +1,311 @@
+"""What must hold on any day, checked at every step against what really happened.
+
+The judge sees both sides: what user code really did, in which process and when, and what the broker
+wrote and said. It knows nothing of how the machines decide.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from nbtasks.core import messages as m
+from nbtasks.core.broker import Broker
+from nbtasks.core.records import (
+    Now,
+    Output,
+    PeerRecord,
+    PoolRecord,
+    PushRun,
+    RunRecord,
+    Send,
+    TellEnd,
+    WorkerRecord,
+)
+from nbtasks.core.staff import PREFETCH
+from nbtasks.core.states import FINAL, MOVES, State
+from tests.sim.plan import Plan
+from tests.sim.trace import short
+
+if TYPE_CHECKING:
+    from tests.sim.disk import Disk
+
+Key = tuple[m.RunId, int]
+HELD_MAX = 1 + PREFETCH
+
+
+class Judge:
+    """Raises AssertionError at the first thing that must not happen."""
+
+    def __init__(self, disk: Disk, plan: Plan) -> None:
+        self._disk = disk
+        self._plan = plan
+        self._executing: dict[m.RunId, tuple[int, m.PeerId]] = {}
+        self._entered: set[Key] = set()
+        self._marked: dict[m.RunId, list[tuple[int, m.PeerId]]] = {}
+        self._printed: dict[Key, list[bytes]] = {}
+        self._endings: dict[Key, tuple[str, bytes]] = {}
+        self._died: set[m.PeerId] = set()
+        self._owners: dict[Key, m.PeerId] = {}
+        self._not_before: dict[m.RunId, float] = {}  # mono seconds
+        self._accepted: dict[m.RunId, float] = {}  # when (mono seconds) a client was told
+        self._refused: dict[str, str] = {}  # batch -> boot that refused it
+        self._takes_notice: set[Key] = set()
+        self._dismissed: set[tuple[str, m.PeerId]] = set()  # boot of the broker, worker
+        self.submitted: dict[str, m.Submit] = {}
+        self.cancelled: set[m.RunId] = set()
+
+    # -- what really happens ---------------------------------------------------------------------------
+
+    def marked(self, worker: m.PeerId, key: Key) -> None:
+        """A worker wrote into its marker that user code begins."""
+        run, attempt = key
+        self._must_hold(worker, key)
+        self._marked.setdefault(run, []).append((attempt, worker))
+
+    def entered(self, worker: m.PeerId, key: Key, takes_notice: bool) -> None:
+        """User code begins."""
+        run, attempt = key
+        if takes_notice:
+            self._takes_notice.add(key)
+        self._must_hold(worker, key)
+        assert key not in self._entered, f"user code of {key} runs twice"
+        assert run not in self._executing, f"{key} begins while {self._executing[run]} executes"
+        self._entered.add(key)
+        self._executing[run] = attempt, worker
+
+    def _must_hold(self, worker: m.PeerId, key: Key) -> None:
+        row = self._disk.rows.get(key[0])
+        assert key[0] in self._disk.live, f"{key} begins, but it is over: {short(row)}"
+        assert row is not None
+        assert (row.worker, row.attempt) == (worker, key[1]), (
+            f"{worker} begins {key}, but the table says {short(row)}"
+        )
+
+    def printed(self, key: Key, body: bytes) -> None:
+        self._printed.setdefault(key, []).append(body)
+
+    def left(self, key: Key) -> None:
+        """User code is over."""
+        self._executing.pop(key[0], None)
+
+    def ended(self, key: Key, outcome: str, value: bytes) -> None:
+        self._endings[key] = outcome, value
+
+    def killing(self, worker: m.PeerId, key: Key, disbanding: bool) -> None:
+        """A pool is about to signal a worker, for an attempt or (run "") for whatever it does."""
+        assert key[0] or disbanding, f"{worker} would be killed whatever it executes"
+        row = self._disk.rows.get(key[0])
+        if row and self._plan.calm and key in self._takes_notice and row.spec.grace_s >= 5:
+            executing = self._executing.get(key[0])
+            assert executing != (key[1], worker), f"{key} would have taken notice of an interrupt"
+
+    def died(self, worker: m.PeerId) -> None:
+        self._died.add(worker)
+        for run, (_, where) in list(self._executing.items()):
+            if where == worker:
+                del self._executing[run]
+
+    # -- what is written -------------------------------------------------------------------------------
+
+    def committing(self, output: Output, now: Now, boot: str) -> None:
+        """Judge rows that are about to be committed."""
+        values, fresh = dict(output.values), set()
+        for new in output.new:
+            assert new.record.run not in fresh, f"recorded twice: {short(new.record)}"
+            self._accepting(new.record, new.args, output)
+            fresh.add(new.record.run)
+        for seq, row in output.changed.items():
+            assert seq == row.seq
+            old = self._disk.rows.get(row.run)
+            if row.run not in fresh:
+                assert old is not None, f"changed, but never recorded: {short(row)}"
+                assert not old.is_final, f"a final row changed: {short(old)} -> {short(row)}"
+            self._moving(old, row)
+            if self._giving(old, row, {**self._disk.peers, **output.peers}, now):
+                assert (boot, row.worker) not in self._dismissed, (
+                    f"given to a worker that leaves: {short(row)}"
+                )
+            self._charging(row)
+            if row.is_final:
+                self._ending(row, values.get(seq, b""), output)
+
+    def _accepting(self, row: RunRecord, args: bytes, output: Output) -> None:
+        assert row.run not in self._disk.rows, f"recorded twice: {short(row)}"
+        assert row.seq > self._disk.last_seq, f"{row.run} got the used number {row.seq}"
+        submit = self.submitted[row.batch]
+        asked = next((run for run in submit.runs if run.run == row.run), None)
+        assert asked is not None, f"nobody submitted {short(row)}"
+        assert (submit.spec, asked.args) == (row.spec, args), f"not what was submitted: {short(row)}"
+        known = {spec_id for spec_id, _, _ in output.specs} | self._disk.specs.keys()
+        assert row.spec_id in known, f"its spec is not recorded: {short(row)}"
+
+    def _moving(self, old: RunRecord | None, row: RunRecord) -> None:
+        path = row.history
+        before = old.history if old else ()
+        assert path[: len(before)] == before, f"history changed: {before} -> {path}"
+        assert (path[0].state, path[-1].state) == (State.PENDING.value, row.state.value), short(row)
+        for a, b in pairwise(path):
+            assert State(b.state) in MOVES[State(a.state)].values(), f"{a.state} -> {b.state} in {short(row)}"
+            assert b.at >= a.at, f"time runs backwards in {path}"
+        for attempt in row.attempts:
+            assert not attempt.end or attempt.end >= attempt.start, attempt
+
+    def _giving(
+        self, old: RunRecord | None, row: RunRecord, peers: dict[m.PeerId, PeerRecord | None], now: Now
+    ) -> bool:
+        """Judge who holds the run, and when it was taken away from whom; whether it is given anew."""
+        before = (old.attempt, old.worker) if old else (0, "")
+        assert row.attempt >= before[0], f"attempts decrease: {short(old)} -> {short(row)}"
+        if executing := self._executing.get(row.run):
+            assert executing == (row.attempt, row.worker), (
+                f"taken away while {executing} executes: {short(row)}"
+            )
+        if old and row.failures > old.failures and not row.is_final:
+            self._not_before[row.run] = now.mono_s + row.spec.retry_delay_s
+        if row.worker and (row.attempt, row.worker) != before:
+            key = (row.run, row.attempt)
+            assert row.attempt > before[0], f"one attempt, two owners: {short(old)} -> {short(row)}"
+            assert self._owners.setdefault(key, row.worker) == row.worker, f"{key} was {self._owners[key]}'s"
+            early_s = self._not_before.get(row.run, 0.0) - now.mono_s
+            assert early_s < 1e-6 or self._plan.jumps, f"retried {early_s:.3f} s too early: {short(row)}"
+            worker = peers.get(row.worker)
+            assert isinstance(worker, WorkerRecord), f"given to nobody: {short(row)}"
+            able = row.spec.code if worker.serves is None else row.spec.key in worker.serves
+            assert able, f"{worker} cannot run {short(row)}"
+            assert row.spec.python == worker.python, f"{worker} cannot run {short(row)}"
+            return True
+        return False
+
+    def _charging(self, row: RunRecord) -> None:
+        """Judge the charged attempts: exactly those whose user code began."""
+        marked = self._marked.get(row.run, [])
+        upto = row.attempt if row.started or not row.worker else row.attempt - 1
+        begun = [worker for attempt, worker in marked if attempt <= upto]
+        charged = [attempt.worker for attempt in row.attempts]
+        assert charged == begun, f"charged {charged}, but begun {begun}: {short(row)}"
+        spec = row.spec
+        assert len(charged) <= 1 + spec.retries + spec.crash_retries, f"too many attempts: {short(row)}"
+
+    def _ending(self, row: RunRecord, value: bytes, output: Output) -> None:
+        key = (row.run, row.attempt)
+        outcome, told = self._endings.get(key, ("", b""))
+        assert (row.worker, row.started) == ("", False), short(row)
+        if row.state is State.COMPLETED:
+            assert (outcome, told) == ("completed", value), f"nobody finished with {value!r}: {short(row)}"
+        elif row.state is State.FAILED:
+            assert (outcome, told) == ("raised", value), f"nobody raised {value!r}: {short(row)}"
+        elif row.state is State.TIMED_OUT:
+            assert row.spec.timeout_s > 0, short(row)
+        elif row.state is State.CANCELLED:
+            assert row.run in self.cancelled, f"nobody cancelled {short(row)}"
+        else:
+            last = row.attempts[-1].worker
+            assert last in self._died or outcome == "crashed", f"nothing crashed: {short(row)}"
+        if row.state in (State.COMPLETED, State.FAILED):
+            chunks = {n: body for s, a, n, body in output.chunks if (s, a) == (row.seq, row.attempt)}
+            chunks.update(self._disk.chunks.get((row.seq, row.attempt), {}))
+            expected = dict(enumerate(self._printed.get(key, []), start=1))
+            assert chunks == expected, f"output {chunks}, but printed {expected}: {short(row)}"
+
+    def committed(self, broker: Broker) -> None:
+        """Memory and table are the same."""
+        disk = self._disk
+        live = broker._ledger.runs
+        if live != disk.live:
+            wrong = [
+                (short(live.get(r)), short(disk.live.get(r)))
+                for r in live | disk.live
+                if live.get(r) != disk.live.get(r)
+            ]
+            raise AssertionError(f"memory and table disagree: {wrong}")
+        assert broker._ledger.counts == disk.counts, (broker._ledger.counts, disk.counts)
+        assert broker._ledger.last_seq == disk.last_seq
+        staff = broker._staff
+        for seat in staff.seats.values():
+            assert disk.peers.get(seat.record.worker) == seat.record, seat.record
+            assert len(seat.held) <= HELD_MAX, f"{seat.record.worker} was given {list(seat.held)}"
+        for pool in staff.pools.values():
+            assert disk.peers.get(pool.record.pool) == pool.record, pool.record
+        assert len(disk.peers) == len(staff.seats) + len(staff.pools), disk.peers
+        broker.check()
+
+    # -- what is said ----------------------------------------------------------------------------------
+
+    def saying(self, item: Send | PushRun | TellEnd, boot: str) -> None:
+        """Judge what the broker is about to say: it is in the table."""
+        if isinstance(item, PushRun):
+            record = item.record
+            row = self._disk.rows[record.run]
+            assert (row.attempt, row.worker) == (record.attempt, record.worker), f"pushed, but {short(row)}"
+        elif isinstance(item, Send):
+            self._saying(item.peer, item.message, boot)
+
+    def _saying(self, peer: m.PeerId, message: m.Message, boot: str) -> None:
+        rows = self._disk.rows
+        if isinstance(message, m.Accepted):
+            for run in self.submitted[message.batch].runs:
+                assert run.run in rows, f"accepted, but not recorded: {run.run}"
+            assert self._refused.get(message.batch) != boot, f"first refused, then accepted: {message}"
+        elif isinstance(message, m.Refused):
+            self._refused[message.batch] = boot
+            for run in self.submitted[message.batch].runs:
+                assert run.run not in rows, f"refused, but recorded: {run.run}"
+        elif isinstance(message, m.Kept):
+            row = rows[message.run]
+            assert (row.attempt, row.worker) != (message.attempt, peer), f"kept, but still held: {short(row)}"
+        elif isinstance(message, m.OutputKept):
+            row = rows[message.run]
+            if (row.attempt, row.worker) == (message.attempt, peer):
+                chunks = self._disk.chunks.get((row.seq, row.attempt), {})
+                assert all(n in chunks for n in range(1, message.upto + 1)), f"{message}, but only {chunks}"
+        elif isinstance(message, m.Leave):
+            self._dismissed.add((boot, peer))
+        elif isinstance(message, m.ExitNoted):
+            # the pool deletes the marker now, which may be needed no more
+            for row in self._disk.live.values():
+                begun = (row.attempt, message.worker) in self._marked.get(row.run, ())
+                assert not (begun and row.worker == message.worker), f"{message}, but {short(row)}"
+
+    def accepted(self, batch: str, mono_s: float) -> None:
+        """A client was told that its batch is recorded."""
+        for run in self.submitted[batch].runs:
+            assert run.run in self._disk.rows, f"told accepted, but not recorded: {run.run}"
+            self._accepted.setdefault(run.run, mono_s)
+
+    def told(self, ended: m.Ended) -> None:
+        row = self._disk.rows.get(ended.run)
+        assert row is not None, f"told {ended}, but it is not recorded"
+        assert row.is_final, f"told {ended}, but {short(row)}"
+        told = (ended.state, ended.message, ended.at, ended.value)
+        truth = (row.state.value, row.message, row.at, self._disk.values.get(row.seq, b""))
+        assert told == truth, f"told {told}, but the table says {truth}"
+
+    def missing(self, run: m.RunId, asked: float) -> None:
+        """A client that asked at `asked` was told that there is no such run."""
+        assert self._accepted.get(run, asked) >= asked, f"{run} was accepted, but is said to be missing"
+
+    # -- at the end ------------------------------------------------------------------------------------
+
+    def at_end(self, broker: Broker, workers: set[m.PeerId], pools: set[m.PeerId]) -> None:
+        """All is quiet: nothing is lost, nothing is left over."""
+        rows = self._disk.rows
+        assert not self._executing, self._executing
+        for row in rows.values():
+            assert row.state in FINAL, short(row)
+            begun = [worker for _, worker in self._marked.get(row.run, [])]
+            assert [attempt.worker for attempt in row.attempts] == begun, f"begun {begun}: {short(row)}"
+            assert all(attempt.end for attempt in row.attempts), short(row)
+        lost = [run for run in self._accepted if run not in rows]
+        assert not lost, lost
+        assert not len(broker._queue), "the queue holds runs that are final"
+        assert not broker._finals._watchers, broker._finals._watchers
+        known = {name for name, p in self._disk.peers.items() if isinstance(p, WorkerRecord)}
+        assert known <= workers, f"the broker believes in {known - workers}"
+        known = {name for name, p in self._disk.peers.items() if isinstance(p, PoolRecord)}
+        assert known <= pools, f"the broker believes in {known - pools}"
+        stopped = [p.pool for p in self._disk.peers.values() if isinstance(p, PoolRecord) and not p.most]
+        assert not stopped, f"were to stop, but live: {stopped}"
+        counts = Counter(row.state.type.value for row in rows.values())
+        assert {k: n for k, n in self._disk.counts.items() if n} == dict(counts)

@@ -1,0 +1,362 @@
+"""Clients, workers and pools: the edges that real processes have, around the real machines.
+
+Each edge does what a process would do with its machine: it delivers, it lets time pass, it performs
+what the machine asks for, and it can be killed between any two of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from nbtasks.core import client as core_client
+from nbtasks.core import messages as m
+from nbtasks.core.client import Client
+from nbtasks.core.pool import Pool
+from nbtasks.core.records import Break, Exit, Launch, Signal
+from nbtasks.core.worker import Worker
+from tests.sim.plan import PYTHON, draw_job, draw_spec
+from tests.sim.process import Marker, Process
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+HOST = "here"
+SERVED = ("a", "b")
+DEAF_MAX = 4  # runs of a world whose every attempt holds a worker until it is killed
+
+
+class WorkerProcess(Process):
+    """A worker: the agent's side is event by event, the main thread is a generator of pauses."""
+
+    def __init__(self, world: World, name: m.PeerId, pool: PoolProcess) -> None:
+        super().__init__(world, name)
+        self.pool = pool
+        self.marker = Marker()
+        serves = None if pool.generic else SERVED
+        self.machine: Worker = Worker(
+            m.HelloWorker("0", PYTHON, self.pid, world.mono_s, HOST, pool.name, f"/{name}", serves)
+        )
+        self._main: Iterator[float] | None = None
+        self._turn = 0
+        self._executing: tuple[str, int] | None = None  # user code can be interrupted
+        self._asked: tuple[str, int] | None = None
+        self._takes_notice = False
+        self._interrupted = False
+        self.last_words = b""
+
+    def wake(self) -> None:
+        super().wake()
+        if self.alive and self._main is None and self.machine.has_work:
+            self._main = self._work()
+            self._step(self._turn)
+
+    def act(self, act: Any) -> None:
+        if isinstance(act, Break):
+            self._asked = (act.run, act.attempt)
+            if self._executing == self._asked:
+                self._interrupt()
+        elif isinstance(act, Exit):
+            self.die(f"exit status {act.status}")
+
+    def _interrupt(self) -> None:
+        if self._takes_notice and not self._interrupted:
+            self._interrupted = True
+            self._turn += 1
+            self.world.after(self.world.rng.random() * 0.02, self._step, self._turn)
+
+    def _step(self, turn: int) -> None:
+        if not self.alive or turn != self._turn or self._main is None:
+            return
+        if self._postponed(self._step, turn):
+            return
+        if self.world.chance(self.world.plan.step_kill):
+            self.die("killed by SIGKILL")
+            return
+        pause_s = next(self._main, None)
+        if not self.alive:
+            return
+        self.flush()
+        if pause_s is None:
+            self._main = None
+            self.wake()
+            return
+        super().wake()
+        self.world.after(pause_s, self._step, self._turn)
+
+    def _pause_s(self) -> float:
+        return self.world.rng.choice((0.0, 0.0, 0.0002, 0.002))
+
+    def _work(self) -> Iterator[float]:
+        """The main thread, from one run to the next; it can be killed at each `yield`."""
+        while push := self.machine.take():
+            key = (push.run, push.attempt)
+            yield self._pause_s()
+            self.world.judge.marked(self.name, key)
+            self.marker.started(key)
+            yield self._pause_s()
+            now = self.world.now()
+            self.perform(self.machine.started(now))
+            yield self._pause_s()
+            outcome, value = "completed", f"{push.run}/{push.attempt}".encode()
+            self._interrupted = False
+            if self._asked == key:
+                outcome = ""
+            else:
+                self.world.judge.entered(self.name, key, self.world.jobs[push.run].takes_notice)
+                self.world.note(self.name, "begins", *key)
+                for pause_s in self._user_code(push):
+                    yield pause_s
+                    if self._interrupted:
+                        break
+                self._executing = None
+                outcome = "" if self._interrupted else self._outcome(push)
+                if outcome == "exits":
+                    self.die("exit status 3")
+                    return
+                self.world.judge.left(key)
+                self.world.note(self.name, "ends", *key, outcome)
+            if not outcome:
+                outcome, value = ("timed_out" if self.machine.broken == "timeout" else "cancelled"), b""
+            yield self._pause_s()
+            self.marker.ended()
+            yield self._pause_s()
+            if self.world.rng.random() < 0.3:
+                self._print(key, b'["the rest"]')
+            self.world.judge.ended(key, outcome, value)
+            message = "" if outcome == "completed" else f"{outcome}: {push.attempt}"
+            self.perform(self.machine.ended(outcome, message, value, now.unix_s, self.world.now()))
+            yield self._pause_s()
+
+    def _user_code(self, push: m.Push) -> Iterator[float]:
+        job = self.world.jobs[push.run]
+        key = (push.run, push.attempt)
+        self._executing = key
+        self._takes_notice = job.takes_notice
+        for number in range(job.chunks):
+            yield job.length_s / (job.chunks + 1)
+            self._print(key, f'["{number}"]'.encode())
+        yield job.length_s / (job.chunks + 1)
+        while job.must_be_stopped:
+            yield 0.5
+
+    def _print(self, key: tuple[str, int], body: bytes) -> None:
+        self.world.judge.printed(key, body)
+        self.perform(self.machine.printed(body))
+
+    def _outcome(self, push: m.Push) -> str:
+        kind, odd = self.world.jobs[push.run].kind, push.number % 2 == 1
+        if kind == "raises" or (kind == "flaky" and odd):
+            return "raised"
+        if kind == "exits" or (kind == "flaky exit" and odd):
+            return "exits"
+        return "crashed" if kind == "system exit" else "completed"
+
+    def die(self, status: str) -> None:
+        if not self.alive:
+            return
+        if self._executing and self.world.rng.random() < 0.5:
+            self.last_words = b'["last words"]'
+        self.world.judge.died(self.name)
+        super().die(status)
+
+    @property
+    def is_quiet(self) -> bool:
+        return bool(self.machine.is_empty_handed)
+
+
+class PoolProcess(Process):
+    def __init__(self, world: World, generic: bool) -> None:
+        super().__init__(world, world.name("p"))
+        self.generic = generic
+        self._workers: dict[m.PeerId, WorkerProcess] = {}
+        most = world.plan.workers
+        serves = None if generic else SERVED
+        hello = m.HelloPool(
+            "0", PYTHON, self.pid, world.mono_s, HOST, generic, serves, min(1, most), most, world.plan.stays
+        )
+        self.machine: Pool = Pool(self.name, hello)
+
+    def act(self, act: Any) -> None:
+        if isinstance(act, Launch):
+            worker = WorkerProcess(self.world, act.worker, self)
+            self._workers[act.worker] = worker
+            self.world.peers[act.worker] = worker
+            if self.world.chance(0.03):
+                self.world.after(0.01, worker.die, "killed by SIGKILL")
+            self.world.after(self.world.rng.random() * self.world.plan.starts_s, self._started, worker)
+        elif isinstance(act, Signal):
+            self._signal(act)
+        elif isinstance(act, Exit):
+            self.die(f"exit status {act.status}")
+
+    def _started(self, worker: WorkerProcess) -> None:
+        if worker.alive:
+            worker.begin()
+
+    def _signal(self, act: Signal) -> None:
+        worker = self._workers.get(act.worker)
+        if worker is None or not worker.alive:
+            return
+        self.world.judge.killing(worker.name, (act.run, act.attempt), self.machine.is_draining)
+        if act.run and not worker.marker.is_running(act.run, act.attempt):
+            self.machine.spared(act.worker)
+        elif act.name == "SIGKILL" or self.world.rng.random() < 0.6:
+            worker.die(f"killed by {act.name}")
+
+    def on_exit(self, worker: WorkerProcess) -> None:
+        """The kernel told that a worker process ended."""
+        if self._postponed(self.on_exit, worker):
+            return
+        exited = m.Exited(worker.name, worker.status, worker.marker.held(), worker.last_words)
+        self.perform(self.machine.exited(exited, self.world.now()))
+        self.wake()
+
+    def receive(self, frame: list[m.Message]) -> None:
+        if self.alive and self.stalled_until_s <= self.world.mono_s:
+            for message in frame:
+                if isinstance(message, m.ExitNoted) and message.worker in self._workers:
+                    self._workers.pop(message.worker).marker.deleted = True
+        super().receive(frame)
+
+    def drain(self, drain_s: float) -> None:
+        """SIGTERM."""
+        self.world.note(self.name, f"is asked to drain in {drain_s:g} s")
+        self.perform(self.machine.drain(drain_s, self.world.now()))
+        self.wake()
+
+    @property
+    def is_quiet(self) -> bool:
+        return not self.machine._exits and not self.machine.is_draining
+
+
+class ClientProcess(Process):
+    """A client that submits, cancels and waits; when it is killed, another one takes over."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world, world.name("c"))
+        self.machine: Client = Client(m.HelloClient("0", PYTHON, self.pid, HOST))
+        self._to_come = 0  # planned batches
+        self._asked: dict[m.RunId, float] = {}
+        self._stop_request = 0
+        self._queries: dict[int, m.Message] = {}
+
+    def begin(self, idle: bool = False) -> None:
+        super().begin()
+        world, plan, rng = self.world, self.world.plan, self.world.rng
+        if idle:
+            return
+        until_s = plan.faults_s
+        self._to_come = plan.batches
+        for _ in range(plan.batches):
+            world.after(rng.uniform(0, until_s * 0.8), self._submit)
+        for _ in range(plan.resizes):
+            world.after(rng.uniform(0, until_s), self._resize)
+        for _ in range(plan.stops):
+            world.after(rng.uniform(0, until_s), self._stop)
+
+    def act(self, act: Any) -> None:
+        raise AssertionError(act)
+
+    def on_broker_exit(self) -> None:
+        """The kernel told that the broker's process ended."""
+        if not self._postponed(self.on_broker_exit):
+            self.machine.lost(self.world.now())
+            self.wake()
+
+    def perform(self, effects: core_client.ClientEffects) -> None:
+        self._outgoing += effects.sends
+        for event in effects.events:
+            self._on_event(event)
+
+    # -- what it does ----------------------------------------------------------------------------------
+
+    def _submit(self) -> None:
+        if self._postponed(self._submit):
+            return
+        world, rng = self.world, self.world.rng
+        self._to_come -= 1
+        spec = draw_spec(rng, served=world.plan.second_pool and rng.random() < 0.5)
+        runs = tuple(
+            m.NewRun(run, run.encode()) for run in (world.name("run") for _ in range(world.plan.batch_runs))
+        )
+        submit = m.Submit(world.name("batch"), spec, spec.code.encode(), runs)
+        world.judge.submitted[submit.batch] = submit
+        for run in runs:
+            deaf = sum(job.kind == "deaf" for job in world.jobs.values())
+            job = draw_job(rng, deaf=deaf < DEAF_MAX)
+            world.jobs[run.run] = job
+            if world.chance(world.plan.cancel) or (job.must_be_stopped and not spec.timeout_s):
+                world.after(rng.random() * rng.choice((0.0, 0.02, 1.0, 3.0)), self.cancel, [run.run])
+        self.perform(self.machine.submit(submit, world.now()))
+        self.wake()
+
+    def cancel(self, runs: list[m.RunId]) -> None:
+        if self._postponed(self.cancel, runs):
+            return
+        self.world.judge.cancelled.update(runs)
+        self._request(m.Cancel(self.machine.request_number(), tuple(runs)))
+
+    def _resize(self) -> None:
+        if not self._postponed(self._resize):
+            least = self.world.rng.choice((0, 1, 2))
+            most = max(least, self.world.rng.choice((0, 1, 2, 3)))
+            self._request(
+                m.SetPool(self.machine.request_number(), "", least, most, self.world.rng.choice((0.0, 1.0)))
+            )
+
+    def _stop(self) -> None:
+        if not self._postponed(self._stop):
+            self._stop_request = self.machine.request_number()
+            self._request(m.StopBroker(self._stop_request, self.world.rng.choice((0.0, 0.5, 3.0))))
+
+    def _request(self, message: m.Message) -> None:
+        self.perform(self.machine.request(message, self.world.now()))
+        self.wake()
+
+    def take_over(self, runs: list[m.RunId]) -> None:
+        """Wait for runs of other clients."""
+        self._asked = dict.fromkeys(runs, self.world.mono_s)
+        self.perform(self.machine.watch(runs, self.world.now()))
+        self.wake()
+
+    def die(self, status: str) -> None:
+        if not self.alive:
+            return
+        super().die(status)
+        follower = ClientProcess(self.world)
+        follower.begin(idle=True)
+        follower.take_over(list(self.world.jobs))
+
+    # -- what it is told -------------------------------------------------------------------------------
+
+    def _on_event(self, event: core_client.Event) -> None:
+        judge = self.world.judge
+        if isinstance(event, core_client.Recorded):
+            judge.accepted(event.batch, self.world.mono_s)
+        elif isinstance(event, core_client.RunEnded):
+            judge.told(event.ended)
+            self._ask(event.ended.run)
+        elif isinstance(event, core_client.RunMissing):
+            judge.missing(event.run, self._asked.get(event.run, -1.0))
+        elif isinstance(event, core_client.BrokerClosed):
+            self.machine.forget(self._stop_request)
+        elif isinstance(event, core_client.Answered):
+            self._on_answer(self._queries.pop(event.request, None), event.message)
+
+    def _ask(self, run: m.RunId) -> None:
+        """Sometimes look at the whole value of a run that ended."""
+        if self.world.chance(0.1):
+            number = self.machine.request_number()
+            self._queries[number] = query = m.GetValue(number, run)
+            self.perform(self.machine.request(query, self.world.now()))
+
+    def _on_answer(self, query: m.Message | None, answer: m.Message) -> None:
+        if isinstance(query, m.GetValue) and isinstance(answer, m.Value):
+            row = self.world.disk.rows[query.run]
+            value = self.world.disk.values.get(row.seq)
+            assert (answer.found, answer.value) == (value is not None, value or b""), answer
+
+    @property
+    def is_quiet(self) -> bool:
+        return not (self._to_come or self.machine.watched or self.machine._submits or self.machine._requests)

@@ -1,0 +1,479 @@
+"""Clients against real brokers and workers: who waits, who is called back, and whose code runs."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+import nbtasks
+from nbtasks import task
+from nbtasks.wire import connection
+from tests.system import tasks
+from tests.system.waiting import until
+
+double = task(tasks.double)
+hold = task(tasks.hold)
+
+
+@task
+def who_am_i() -> Any:
+    run = nbtasks.current_run()
+    assert run is not None
+    child = double.delay(4)
+    return str(run.id), run.name, run.attempt, sorted(run.tags), dict(run.parameters), str(child.id)
+
+
+@task
+async def slowly(x: int) -> int:
+    await asyncio.sleep(0)
+    return x
+
+
+@task
+def fails(x: int) -> None:
+    raise ValueError(f"no {x}")  # the source line that must be seen
+
+
+@task
+def counts(n: int) -> Any:
+    yield from range(n)
+
+
+# -- results ------------------------------------------------------------------------------------------
+
+
+def test_sync_async_and_generator_tasks_give_results(client: Any, workers: Any) -> None:
+    assert double.delay(2).result(timeout=60) == 4
+    assert slowly.delay(3).result(timeout=60) == 3
+    assert counts.delay(3).result(timeout=60) == [0, 1, 2]
+
+
+def test_the_original_exception_comes_back_with_the_remote_source_line(client: Any, workers: Any) -> None:
+    with pytest.raises(ValueError, match="no 5") as caught:
+        fails.delay(5).result(timeout=60)
+
+    assert "the source line that must be seen" in str(caught.value.__cause__)
+
+
+def test_a_large_result_is_fetched(client: Any, workers: Any) -> None:
+    data = os.urandom(1_000_000)
+
+    assert task(bytes, name="same").delay(data).result(timeout=60) == data
+
+
+def test_inside_a_run_it_is_known_and_is_the_parent_of_what_it_delays(client: Any, workers: Any) -> None:
+    with nbtasks.tags("a"):
+        run = who_am_i.delay()
+
+    run_id, name, attempt, tags, parameters, child = run.result(timeout=60)
+
+    assert (run_id, name, attempt, tags, parameters) == (str(run.id), "who_am_i", 1, ["a"], {})
+    assert nbtasks.get_run(child).parent == run.id
+    assert nbtasks.get_run(child).result(timeout=60) == 8
+
+
+def test_a_handle_of_another_process_knows_everything(client: Any, workers: Any) -> None:
+    run = double.delay(21)
+    run.wait(timeout=60)
+    script = f"""
+        import nbtasks
+        run = nbtasks.get_run({str(run.id)!r})
+        print(run.result(), run.state, run.parameters, [state.name for state in run.history])
+    """
+
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert done.stdout == "42 Completed() {'x': '21'} ['Pending', 'Running', 'Completed']\n"
+
+
+# -- waiting ------------------------------------------------------------------------------------------
+
+
+def test_a_callback_is_called_though_nobody_waits_and_no_handle_is_left(client: Any, workers: Any) -> None:
+    called: list[Any] = []
+
+    for i in range(20):
+        double.delay(i).add_done_callback(lambda run: called.append(run.result()))
+
+    until(lambda: len(called) == 20, "every callback was called")
+    assert sorted(called) == [2 * i for i in range(20)]
+
+
+def test_many_runs_are_awaited_at_once(client: Any, workers: Any) -> None:
+    async def main() -> list[int]:
+        return await asyncio.gather(*[double.delay(i) for i in range(50)])
+
+    assert asyncio.run(main()) == [2 * i for i in range(50)]
+
+
+def test_many_threads_share_a_client(client: Any, workers: Any) -> None:
+    def work(i: int) -> list[int]:
+        with nbtasks.connect() if i == 0 else client_again(client):
+            return [double.delay(i * j).result(timeout=60) for j in range(20)]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(work, range(8)))
+
+    assert found == [[2 * i * j for j in range(20)] for i in range(8)]
+
+
+def client_again(client: Any) -> Any:
+    from nbtasks.context import use
+
+    return use(client)
+
+
+def test_a_time_out_of_waiting_leaves_the_run_alone(client: Any, workers: Any, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    run = hold.delay(str(tmp_path / "noted"), str(release), "held")
+
+    with pytest.raises(TimeoutError, match=r"0\.1 s"):
+        run.result(timeout=0.1)
+    release.touch()
+
+    assert run.result(timeout=60) == "held"
+
+
+def test_a_forked_child_talks_with_a_connection_of_its_own(client: Any, workers: Any) -> None:
+    assert double.delay(1).result(timeout=60) == 2
+    ours, theirs = multiprocessing.get_context("fork").Pipe()
+
+    def in_child() -> None:
+        theirs.send(double.delay(5).result(timeout=60))
+
+    child = multiprocessing.get_context("fork").Process(target=in_child)
+    child.start()
+    answered = ours.poll(60)
+    child.join(60)
+
+    assert answered
+    assert ours.recv() == 10
+    assert double.delay(2).result(timeout=60) == 4
+
+
+# -- options ------------------------------------------------------------------------------------------
+
+
+def test_retries_are_made_after_their_delay_and_counted(client: Any, workers: Any, tmp_path: Path) -> None:
+    noted = str(tmp_path / "noted")
+
+    @task
+    def flaky() -> int:
+        run = nbtasks.current_run()
+        assert run is not None
+        tasks.note(noted, str(run.attempt))
+        if run.attempt < 3:
+            raise ValueError("not yet")
+        return run.attempt
+
+    run = flaky.with_options(retries=2, retry_delay_seconds=0.1).delay()
+
+    assert run.result(timeout=60) == 3
+    assert tasks.lines(noted) == ["1", "2", "3"]
+    assert [state.name for state in run.history] == [
+        "Pending", "Running", "AwaitingRetry", "Retrying", "AwaitingRetry", "Retrying", "Completed",
+    ]  # fmt: skip
+    starts = [attempt.start.timestamp() for attempt in run.attempts]
+    assert all(later - earlier >= 0.1 for earlier, later in pairwise(starts))
+
+
+@pytest.mark.parametrize("ignores", [False, True], ids=["is interrupted", "is killed if it goes on"])
+def test_what_takes_too_long(client: Any, workers: Any, tmp_path: Path, ignores: bool) -> None:
+    @task(timeout_seconds=0.5, grace_s=0.5)
+    def stuck() -> None:
+        if ignores:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        tasks.hold(str(tmp_path / "noted"), str(tmp_path / "never"))
+
+    run = stuck.delay()
+
+    with pytest.raises(nbtasks.TimedOut, match=r"0\.5 s"):
+        run.result(timeout=60)
+    assert (run.state.type.value, run.state.name) == ("FAILED", "TimedOut")
+    assert double.delay(1).result(timeout=60) == 2
+
+
+def test_leaving_the_interpreter_crashes_a_run_and_is_not_tried_again(client: Any, workers: Any) -> None:
+    run = task(sys.exit, name="leave", retries=3).delay("enough")
+
+    with pytest.raises(nbtasks.CrashedRun, match="enough"):
+        run.result(timeout=60)
+    assert len(run.attempts) == 1
+
+
+# -- cancelling ---------------------------------------------------------------------------------------
+
+
+def test_what_waits_is_cancelled_at_once_and_what_runs_when_it_was_interrupted(
+    client: Any, tmp_path: Path
+) -> None:
+    client.start_workers(1)
+    noted = str(tmp_path / "noted")
+    running = hold.delay(noted, str(tmp_path / "never"))
+    until(lambda: tasks.lines(noted), "it runs")
+    queued = double.map([1, 2], deferred=True)
+
+    queued.cancel()
+    running.cancel()
+
+    assert {run.state.name for run in queued} == {"Cancelled"}
+    with pytest.raises(nbtasks.CancelledRun):
+        running.result(timeout=60)
+
+
+# -- the broker's end ---------------------------------------------------------------------------------
+
+
+def test_who_waits_while_the_broker_is_stopped_gets_an_error_and_a_new_delay_starts_it(
+    client: Any, home: Path
+) -> None:
+    run = double.delay(1)
+    pid = client.status().broker_pid
+    raised: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            run.result(timeout=60)
+        except BaseException as error:
+            raised.append(error)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    client.stop_broker()
+    waiter.join(60)
+
+    assert isinstance(raised[0], nbtasks.BrokerUnavailable)
+    assert connection.read(home) is None
+    with pytest.raises(nbtasks.BrokerUnavailable, match="stopped"):
+        run.result(timeout=60)
+    double.delay(2)
+    assert client.status().broker_pid != pid
+    client.start_workers(1)
+    assert run.result(timeout=60) == 2
+
+
+def test_an_awaited_run_gets_an_error_when_the_broker_is_stopped(client: Any) -> None:
+    async def main() -> None:
+        run = double.delay(1)
+        asyncio.get_running_loop().run_in_executor(None, client.stop_broker)
+        await run
+
+    with pytest.raises(nbtasks.BrokerUnavailable):
+        asyncio.run(main())
+
+
+def test_a_broker_killed_while_idle_is_started_by_the_next_delay(client: Any, home: Path) -> None:
+    pid = client.status().broker_pid
+
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: connection.read(home) is None, "it is gone")
+    run = double.delay(3)
+
+    assert client.status().broker_pid != pid
+    client.start_workers(1)
+    assert run.result(timeout=60) == 6
+
+
+def test_a_client_that_may_not_start_a_broker_says_so_when_it_dies(client: Any, home: Path) -> None:
+    with nbtasks.connect(home, start=False) as other:
+        pid = other.status().broker_pid
+        client.close()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: connection.read(home) is None, "it is gone")
+
+        with pytest.raises(nbtasks.BrokerUnavailable):
+            other.status()
+        with pytest.raises(nbtasks.BrokerUnavailable):
+            double.delay(1)
+
+
+def test_a_broker_that_does_not_answer_makes_a_submit_unknown_and_the_error_names_the_run(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nbtasks.client.client.SUBMIT_S", 0.2)
+    pid = client.status().broker_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(nbtasks.SubmitUnknown) as caught:
+            double.delay(1)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert caught.value.run_id in str(caught.value)
+    assert until(lambda: nbtasks.runs(), "it was recorded")[0].id == UUID(caught.value.run_id)
+
+
+def test_leaving_a_block_restores_who_was_talked_to(client: Any, home: Path, tmp_path: Path) -> None:
+    other_home = home.parent / "o"
+    with nbtasks.connect(other_home) as other:
+        double.delay(1)
+        assert sum(other.status().counts.values()) == 1
+        assert sum(client.status().counts.values()) == 0
+        other.stop_broker()
+
+    double.delay(1)
+
+    assert sum(client.status().counts.values()) == 1
+
+
+def test_the_queue_limit_is_an_error_and_nothing_is_recorded(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NBTASKS_QUEUE_LIMIT", "2")
+    with nbtasks.connect(home):
+        double.delay(1)
+
+        with pytest.raises(nbtasks.QueueFull, match="limit is 2"):
+            double.map([1, 2], deferred=True)
+
+        assert len(nbtasks.runs()) == 1
+
+
+# -- workers ------------------------------------------------------------------------------------------
+
+
+def test_status_has_every_count_and_names_the_busy_worker(client: Any, tmp_path: Path) -> None:
+    pool = client.start_workers(1)
+    run = hold.delay(str(tmp_path / "noted"), str(tmp_path / "release"))
+    until(lambda: tasks.lines(tmp_path / "noted"), "it runs")
+    double.delay(1)
+
+    status = until(lambda: (s := client.status()).workers[0].current_run and s, "the worker is busy")
+
+    assert status.counts == {
+        "SCHEDULED": 0, "PENDING": 1, "RUNNING": 1, "CANCELLING": 0,
+        "COMPLETED": 0, "FAILED": 0, "CANCELLED": 0, "CRASHED": 0,
+    }  # fmt: skip
+    [worker] = status.workers
+    assert (worker.current_run, worker.state) == (run.id, "busy")
+    assert worker.busy_since is not None
+    assert [one.pid for one in status.pools] == [pool.pid]
+    (tmp_path / "release").touch()
+    run.wait(timeout=60)
+
+
+def test_a_pool_is_scaled_and_stopped(client: Any) -> None:
+    pool = client.start_workers(1)
+    pool.scale(2)
+    until(lambda: len(client.status().workers) == 2, "there are two")
+    pool.stop()
+
+    assert client.status().pools == []
+    until(lambda: not client.status().workers, "the workers left")
+
+
+def test_a_pool_that_serves_tasks_takes_no_other(client: Any) -> None:
+    client.start_workers(1, tasks=[double])
+
+    assert double.delay(4).result(timeout=60) == 8
+    other = slowly.delay(1)
+    assert other.state.message == f"waiting for a worker that serves {slowly.key}"
+    other.cancel()
+
+
+def test_the_generic_pool_starts_its_workers_on_demand_and_ends_at_zero(client: Any) -> None:
+    client.set_generic_pool(0, 2)
+    assert client.status().workers == []
+
+    assert double.delay(4).result(timeout=60) == 8
+    client.set_generic_pool(0, 0)
+
+    until(lambda: not client.status().pools, "the pool is gone")
+
+
+def test_a_run_sees_directory_and_freshly_edited_modules_of_its_submitter(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.start_workers(1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "localmodule.py").write_text("VALUE = 1\n")
+
+    def look() -> Any:
+        import localmodule
+
+        return os.getcwd(), localmodule.VALUE
+
+    look.__module__ = "__main__"
+    assert task(look).delay().result(timeout=60) == (str(tmp_path), 1)
+    (tmp_path / "localmodule.py").write_text("VALUE = 'edited'\n")
+    assert task(look).delay().result(timeout=60) == (str(tmp_path), "edited")
+
+
+# -- scripts ------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import os
+import re
+from nbtasks import serve, task
+
+@task(log_prints=True)
+def add(a: int, b: int):
+    print(f"{a} + {b} = {a + b}")
+    return a + b
+
+@task
+def multiply(a: int, b: int):
+    return a * b
+
+if __name__ == "__main__":
+    add.delay(1, 2)
+    add.delay(42, 100)
+    serve(add, multiply, limit=1)
+    print("after serve")
+"""
+
+
+def test_a_script_serves_until_a_signal_and_logs_like_the_example(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    script = subprocess.Popen(
+        [sys.executable, "script.py"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )  # fmt: skip
+    try:
+        with nbtasks.connect(home):
+            done = lambda: len(nbtasks.runs(state="COMPLETED")) == 2  # noqa: E731
+            until(done, "both runs are completed")
+        script.send_signal(signal.SIGTERM)
+        out, err = script.communicate(timeout=60)
+    finally:
+        script.kill()
+
+    assert script.returncode == 0, err
+    assert out == "after serve\n"
+    lines = [line.partition(" | ")[2] for line in err.splitlines()]
+    runs = "[0-9a-f-]{36}"
+    assert lines[:4] == [
+        "INFO    | nbtasks.tasks - Created task run 'add'.",
+        "INFO    | nbtasks.tasks - Created task run 'add'.",
+        "INFO    | nbtasks.worker - Starting task worker...",
+        "INFO    | nbtasks.worker - Subscribing to runs of task(s): add | multiply",
+    ]
+
+    assert re.fullmatch(rf"INFO    \| nbtasks\.worker - Received task run: {runs} - add", lines[4])
+    assert lines[5:8] == [
+        "INFO    | nbtasks.worker - Submitting task run 'add' to engine.",
+        "INFO    | Task run 'add' - 1 + 2 = 3",
+        "INFO    | Task run 'add' - Finished in state Completed()",
+    ]

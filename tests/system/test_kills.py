@@ -1,0 +1,138 @@
+"""kill -9 of each kind of process: nothing accepted is lost, nothing that ran runs twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import nbtasks
+from nbtasks import task
+from tests.system import tasks
+from tests.system.waiting import until
+
+BATCH = 1000  # runs of a map that are recorded together
+
+double = task(tasks.double)
+hold = task(tasks.hold)
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    until(
+        lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", f"pid {pid} is gone"
+    )
+
+
+def test_a_map_whose_submitter_is_killed_is_recorded_in_whole_batches(client: Any) -> None:
+    script = """
+        from nbtasks import task
+        from tests.system import tasks
+        task(tasks.double).map([tasks.SlowToPickle(i) for i in range(5000)], deferred=True)
+    """
+    submitter = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
+    try:
+        until(lambda: sum(client.status().counts.values()) >= BATCH, "a first batch is recorded")
+        assert submitter.poll() is None, "the submitter must be in the middle of its map"
+    finally:
+        submitter.kill()
+        submitter.wait()
+    client.start_workers(2)
+
+    found = nbtasks.runs(limit=10_000)
+
+    assert len(found) % BATCH == 0
+    assert BATCH <= len(found) < 5000
+    results = sorted(nbtasks.get_run(run.id).result(timeout=60) for run in found)
+    assert results == [2 * i for i in range(len(found))]
+
+
+def test_a_killed_broker_loses_nothing_and_disturbs_no_running_task(client: Any, tmp_path: Path) -> None:
+    noted, release = str(tmp_path / "noted"), str(tmp_path / "release")
+    client.start_workers(4)
+    running = [hold.delay(noted, release, f"task{i}") for i in range(4)]
+    until(lambda: len(tasks.lines(noted)) == 4, "four tasks run")
+    queued = double.map(range(1000), deferred=True)
+    pids = sorted(worker.pid for worker in client.status().workers)
+
+    kill(client.status().broker_pid)
+    Path(release).touch()
+
+    assert [run.result(timeout=60) for run in running] == [f"task{i}" for i in range(4)]
+    assert queued.result(timeout=60) == [2 * i for i in range(1000)]
+    assert sorted(worker.pid for worker in client.status().workers) == pids
+    assert len(tasks.lines(noted)) == 4
+    assert {len(run.attempts) for run in running} == {1}
+
+
+def test_the_next_client_starts_a_killed_broker_again(client: Any, home: Path) -> None:
+    runs = double.map(range(10), deferred=True)
+    ids = [run.id for run in runs]
+    first_pid = client.status().broker_pid
+    client.close()
+
+    kill(first_pid)
+
+    with nbtasks.connect(home) as second:
+        assert second.status().broker_pid != first_pid
+        second.start_workers(1)
+        assert [nbtasks.get_run(run_id).result(timeout=60) for run_id in ids] == [2 * i for i in range(10)]
+
+
+def test_a_killed_worker_crashes_what_it_ran_and_returns_what_it_had_not_started(
+    client: Any, tmp_path: Path
+) -> None:
+    noted, release = str(tmp_path / "noted"), str(tmp_path / "release")
+    client.start_workers(1)
+    victim = hold.delay(noted, release, "victim")
+    until(lambda: tasks.lines(noted), "the victim runs")
+    waiting = double.map(range(5), deferred=True)
+    woken: list[str] = []
+    victim.add_done_callback(lambda run: woken.append(run.state.name))
+
+    kill(int(tasks.lines(noted)[0].split()[1]))
+
+    assert victim.wait(timeout=60).name == "Crashed"
+    assert "SIGKILL" in victim.state.message
+    until(lambda: woken == ["Crashed"], "the callback was called")
+    assert waiting.result(timeout=60) == [0, 2, 4, 6, 8]
+    assert {len(run.attempts) for run in waiting} == {1}
+
+
+def test_a_run_with_crash_retries_runs_again_on_another_worker(client: Any, tmp_path: Path) -> None:
+    noted, release = str(tmp_path / "noted"), str(tmp_path / "release")
+    client.start_workers(2)
+    run = hold.with_options(crash_retries=1).delay(noted, release, "again")
+    until(lambda: len(tasks.lines(noted)) == 1, "the first attempt runs")
+
+    kill(int(tasks.lines(noted)[0].split()[1]))
+    until(lambda: len(tasks.lines(noted)) == 2, "the second attempt runs")
+    Path(release).touch()
+
+    assert run.result(timeout=60) == "again"
+    assert [attempt.outcome for attempt in run.attempts] == ["Crashed", "Completed"]
+    assert [state.name for state in run.history] == ["Pending", "Running", "Retrying", "Completed"]
+
+
+def test_a_killed_pool_harms_no_running_task(client: Any, tmp_path: Path) -> None:
+    noted, release = str(tmp_path / "noted"), str(tmp_path / "release")
+    pool = client.start_workers(2)
+    running = [hold.delay(noted, release, f"task{i}") for i in range(2)]
+    until(lambda: len(tasks.lines(noted)) == 2, "both tasks run")
+    waiting = double.delay(21)
+
+    kill(pool.pid)
+    until(lambda: f"pool {pool.pid} died" in waiting.state.message, "the waiting run says what it waits for")
+    Path(release).touch()
+
+    assert [run.result(timeout=60) for run in running] == ["task0", "task1"]
+    until(lambda: not client.status().workers, "workers without a pool leave")
+    assert waiting.state.name == "Pending"
+    client.start_workers(1)
+    assert waiting.result(timeout=60) == 42

@@ -1,0 +1,245 @@
+"""What travels, what does not and why, and what is shown of arguments."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import threading
+import traceback
+from typing import Any
+
+import pytest
+
+from nbtasks import pickling
+from nbtasks.errors import FailedRun, NotPicklable, ResultCorrupt, ValueTooLarge
+
+
+class Odd(Exception):
+    """Pickles, but cannot be unpickled."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"{a} and {b}")
+
+
+class Holder:
+    def __init__(self, **parts: Any) -> None:
+        vars(self).update(parts)
+
+
+def in_notebook(source: str, name: str, filename: str = "<cell>", **names: Any) -> Any:
+    """Define a function as a notebook does: in `__main__`, from source that is in no file."""
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    namespace: dict[str, Any] = {"__name__": "__main__", **names}
+    exec(compile(source, filename, "exec"), namespace)
+    return namespace[name]
+
+
+# -- functions ----------------------------------------------------------------------------------------
+
+
+def test_a_function_of_a_notebook_travels_with_what_it_uses() -> None:
+    helper = in_notebook("def helper(x):\n    return x + 1\n", "helper", "<cell 1>")
+    main = in_notebook("def main(x):\n    return helper(x) * k\n", "main", "<cell 2>", helper=helper, k=10)
+
+    code, digest = pickling.dump_function(main)
+
+    assert pickling.load_function(code)(1) == 20
+    assert len(digest) == 32
+    assert pickling.dump_function(main) == (code, digest)
+
+
+def test_its_source_lines_travel_with_it_and_with_what_it_calls() -> None:
+    helper = in_notebook("def helper():\n    raise ValueError('deep')  # here\n", "helper", "<cell 3>")
+    main = in_notebook("def main():\n    return helper()  # there\n", "main", "<cell 4>", helper=helper)
+    code, _ = pickling.dump_function(main)
+    for name in ("<cell 3>", "<cell 4>"):
+        del linecache.cache[name]
+
+    with pytest.raises(ValueError, match="deep") as caught:
+        pickling.load_function(code)()
+
+    text = "".join(traceback.format_exception(caught.value))
+    assert "# here" in text
+    assert "# there" in text
+
+
+def test_a_newer_cell_under_the_same_name_replaces_the_source() -> None:
+    old, _ = pickling.dump_function(in_notebook("def f():\n    return 1\n", "f", "<cell 5>"))
+    new, _ = pickling.dump_function(in_notebook("def f():\n    return 2222\n", "f", "<cell 5>"))
+
+    pickling.load_function(old)
+    assert linecache.getline("<cell 5>", 2) == "    return 1\n"
+    pickling.load_function(new)
+    assert linecache.getline("<cell 5>", 2) == "    return 2222\n"
+
+
+def test_a_function_of_a_module_travels_by_reference() -> None:
+    code, _ = pickling.dump_function(traceback.format_exc)
+
+    assert pickling.load_function(code) is traceback.format_exc
+    assert len(code) < 200
+
+
+def test_a_captured_name_that_cannot_travel_is_named() -> None:
+    f = in_notebook("def f():\n    return model\n", "f", model=Holder(engine=Holder(lock=threading.Lock())))
+
+    with pytest.raises(NotPicklable, match=r"the name 'model'\.engine\.lock is a _thread\.lock"):
+        pickling.dump_function(f)
+
+
+def test_a_closure_that_cannot_travel_is_named() -> None:
+    lock = threading.Lock()
+
+    def f() -> Any:
+        return lock
+
+    with pytest.raises(NotPicklable, match=r"the name 'lock' is a _thread\.lock"):
+        pickling.dump_function(f)
+
+
+# -- arguments and results ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (threading.Lock(), "argument x cannot be pickled"),
+        ({"a": [0, threading.Lock()]}, r"x\['a'\]\[1\] is a _thread\.lock"),
+        (Holder(inner=Holder(lock=threading.Lock())), r"x\.inner\.lock is a _thread\.lock"),
+        ((i for i in ()), "argument x cannot be pickled.*generator"),
+    ],
+)
+def test_an_argument_that_cannot_travel_is_named_with_the_way_to_it(value: Any, words: str) -> None:
+    with pytest.raises(NotPicklable, match=words):
+        pickling.dump_arguments((1, value), {}, ["y", "x"])
+    with pytest.raises(NotPicklable, match=words):
+        pickling.dump_arguments((1,), {"x": value}, ["y"])
+
+
+def test_looking_for_the_culprit_ends_in_a_circle() -> None:
+    circle: list[Any] = [threading.Lock()]
+    circle.append(circle)
+
+    with pytest.raises(NotPicklable, match=r"x\[0\] is a _thread\.lock"):
+        pickling.dump_arguments((circle,), {}, ["x"])
+
+
+@pytest.mark.parametrize(
+    "args", [(), (1, "a", None, 2.5, b"x"), ([1, (2, {"k": [True]})],), ({1, 2}, Holder), (lambda: 3,)]
+)
+def test_arguments_arrive_as_they_were(args: tuple[Any, ...]) -> None:
+    body = pickling.dump_arguments(args, {"key": args}, [])
+
+    positional, named = pickling.load_arguments(body)
+
+    if args and callable(args[0]):
+        assert positional[0]() == named["key"][0]() == 3
+    else:
+        assert (positional, named) == (args, {"key": args})
+
+
+def test_what_is_too_large_is_named_with_its_size() -> None:
+    large = bytes(75_000_000)
+
+    with pytest.raises(ValueTooLarge, match=r"argument 'x' is 71\.5 MiB"):
+        pickling.dump_arguments((1, large), {}, ["y", "x"])
+    with pytest.raises(ValueTooLarge, match=r"the result, a bytes, is 71\.5 MiB"):
+        pickling.dump_result(large)
+
+
+def test_a_result_that_cannot_travel_is_named_by_its_type() -> None:
+    with pytest.raises(NotPicklable, match=r"the result, a _thread\.lock, cannot be pickled"):
+        pickling.dump_result(threading.Lock())
+
+
+def test_a_damaged_result_is_an_error_of_ours() -> None:
+    with pytest.raises(ResultCorrupt):
+        pickling.load_result(b"\x80\x05garbage")
+
+
+# -- failures -----------------------------------------------------------------------------------------
+
+
+def failure(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:
+        return pickling.load_failure(pickling.dump_failure(caught))
+
+
+def test_an_exception_comes_back_as_it_was_with_its_remote_traceback() -> None:
+    found = failure(KeyError("k"))
+
+    assert type(found) is KeyError
+    assert found.args == ("k",)
+    text = "".join(traceback.format_exception(found))
+    assert "raise error" in text
+    assert "test_pickling.py" in text
+
+
+@pytest.mark.parametrize("error", [Odd(1, 2), ValueError(threading.Lock())])
+def test_an_exception_that_does_not_survive_the_way_comes_back_as_text(error: Exception) -> None:
+    found = failure(error)
+
+    assert isinstance(found, FailedRun)
+    assert str(found).startswith(type(error).__name__)
+    assert "raise error" in str(found.__cause__)
+
+
+def test_an_exception_whose_class_is_not_here_comes_back_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = type(sys)("elsewhere")
+    exec("class Theirs(Exception): pass", vars(module))
+    monkeypatch.setitem(sys.modules, "elsewhere", module)
+    body = pickling.dump_failure(module.Theirs("x"))
+    monkeypatch.delitem(sys.modules, "elsewhere")
+
+    found = pickling.load_failure(body)
+
+    assert isinstance(found, FailedRun)
+    assert str(found) == "Theirs: x"
+
+
+def test_an_exception_that_cannot_even_be_shown_is_a_failure_all_the_same() -> None:
+    class Rude(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+        def __reduce__(self) -> Any:
+            raise RuntimeError
+
+    assert isinstance(failure(Rude()), FailedRun)
+
+
+def test_a_traceback_without_end_is_cut() -> None:
+    found = failure(ValueError("x" * 1_000_000))
+
+    assert len(str(found.__cause__)) < 300_000
+
+
+# -- what is shown ------------------------------------------------------------------------------------
+
+
+class Rude:
+    def __repr__(self) -> str:
+        raise AssertionError("no code of the user's is called")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1, "1"), (True, "True"), (None, "None"), (2.5, "2.5"), ("a'b", '"a\'b"'), (b"x", "b'x'"),
+        ([1, 2], "<list of 2>"), ({"a": 1}, "<dict of 1>"), (set(), "<set of 0>"),
+        (Rude(), f"<{Rude.__module__}.Rude>"), (len, "<builtin_function_or_method>"),
+    ],
+)  # fmt: skip
+def test_plain_values_are_shown_and_others_described(value: Any, text: str) -> None:
+    assert pickling.safe_repr(value) == text
+
+
+def test_a_number_too_long_to_write_is_described() -> None:
+    assert pickling.safe_repr(10**10_000) == "<int of 33,220 bits>"
+
+
+@pytest.mark.parametrize("value", ["x" * 10**7, "\x00" * 10**6, b"\xff" * 10**6, "é" * 190, "'" * 200])
+def test_what_is_shown_has_at_most_200_characters(value: Any) -> None:
+    assert len(pickling.safe_repr(value)) <= 200
