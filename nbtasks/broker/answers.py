@@ -165,7 +165,7 @@ class Answers:
             return None
         return Push(
             record.run, record.attempt, len(record.attempts) + 1, record.spec, code, args, record.parent
-        )  # fmt: skip
+        )
 
     def _may_repeat(self, record: RunRecord, again: bool, mono_s: float) -> bool:
         """Whether another copy of a large push may be queued for a worker that does not read."""
@@ -217,14 +217,23 @@ class _Endings:
             return self._store.ending(run)
         value = self._values.get(record.seq, b"")
         return Ending(
-            record.state.value, record.message, record.at, value if len(value) <= codec.INLINE_BYTES_MAX else None
-        )  # fmt: skip
+            record.state.value,
+            record.message,
+            record.at,
+            value if len(value) <= codec.INLINE_BYTES_MAX else None,
+        )
 
 
 def _told(item: TellEnd, ending: Ending | None) -> Message:
     if ending is None:
         return Missing(item.session, item.number, item.run)
     return Ended(
-        item.session, item.number, item.run, ending.state, ending.message, ending.at, ending.value or b"",
+        item.session,
+        item.number,
+        item.run,
+        ending.state,
+        ending.message,
+        ending.at,
+        ending.value or b"",
         fetch=ending.value is None,
-    )  # fmt: skip
+    )

@@ -35,9 +35,20 @@ _attempts = msgspec.json.Decoder(tuple[Attempt, ...])
 _spec = msgspec.json.Decoder(Spec)
 
 _STATE_COLUMNS = (
-    "state", "message", "at", "history", "attempts", "attempt", "worker", "started", "stop", "due", "failures",
-    "crashes", "chunks",
-)  # fmt: skip
+    "state",
+    "message",
+    "at",
+    "history",
+    "attempts",
+    "attempt",
+    "worker",
+    "started",
+    "stop",
+    "due",
+    "failures",
+    "crashes",
+    "chunks",
+)
 _INSERT_RUN = "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_STATE = (
     f"INSERT INTO state ({', '.join(_STATE_COLUMNS)}, seq) VALUES ({'?, ' * len(_STATE_COLUMNS)}?)"
@@ -123,7 +134,7 @@ class Store:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > schema.VERSION:
             raise NewerSchema(
-                f"{self._path} has schema {version}, this version of nbtasks knows {schema.VERSION}: upgrade nbtasks"
+                f"{self._path} has schema {version}, this nbtasks knows {schema.VERSION}: upgrade nbtasks"
             )
         if version == 0:
             (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -195,8 +206,16 @@ class Store:
         r = new.record
         crc = _crc(r.run, new.parameters, new.args)
         return (
-            r.seq, r.run, r.batch, self._specs[r.spec_id], r.parent, r.submitted, new.parameters, new.args, crc
-        )  # fmt: skip
+            r.seq,
+            r.run,
+            r.batch,
+            self._specs[r.spec_id],
+            r.parent,
+            r.submitted,
+            new.parameters,
+            new.args,
+            crc,
+        )
 
     # -- starting -----------------------------------------------------------------------------------------
 
@@ -204,7 +223,8 @@ class Store:
         """Read live runs, peers and counts."""
         marks = ", ".join("?" * len(LIVE))
         rows = self._db.execute(
-            f"SELECT run.seq, run.id, run.batch, spec.spec, spec.id, run.parent, run.submitted, {_SELECT_STATE} "
+            "SELECT run.seq, run.id, run.batch, spec.spec, spec.id, run.parent, run.submitted, "
+            f"{_SELECT_STATE} "
             "FROM state JOIN run USING (seq) JOIN spec USING (spec) "
             f"WHERE state.state IN ({marks}) ORDER BY run.seq",
             LIVE,
@@ -224,15 +244,21 @@ class Store:
     def _record(self, row: tuple[Any, ...]) -> RunRecord:
         seq, run, batch, key, spec_id, parent, submitted, *rest = row
         self._specs[spec_id] = key
-        fields = dict(zip(_STATE_COLUMNS, rest))
+        fields = dict(zip(_STATE_COLUMNS, rest, strict=False))
         fields["state"] = State(fields["state"])
         fields["history"] = _history.decode(fields["history"])
         fields["attempts"] = _attempts.decode(fields["attempts"])
         fields["started"] = bool(fields["started"])
         return RunRecord(
-            seq=seq, run=run, batch=batch, spec=self._spec_of(key), spec_id=spec_id, parent=parent,
-            submitted=submitted, **fields,
-        )  # fmt: skip
+            seq=seq,
+            run=run,
+            batch=batch,
+            spec=self._spec_of(key),
+            spec_id=spec_id,
+            parent=parent,
+            submitted=submitted,
+            **fields,
+        )
 
     def _spec_of(self, key: int) -> Spec:
         spec = self._spec_bodies.get(key)
@@ -267,8 +293,10 @@ class Store:
     def ending(self, run: RunId) -> Ending | None:
         """How a run ended; None if it is not recorded, or not final."""
         row = self._db.execute(
-            "SELECT state.state, state.message, state.at, CASE WHEN length(result.value) <= ? THEN result.value END, "
-            "result.seq IS NULL FROM run JOIN state USING (seq) LEFT JOIN result USING (seq) WHERE run.id = ?",
+            "SELECT state.state, state.message, state.at, "
+            "CASE WHEN length(result.value) <= ? THEN result.value END, "
+            "result.seq IS NULL FROM run JOIN state USING (seq) LEFT JOIN result "
+            "USING (seq) WHERE run.id = ?",
             (codec.INLINE_BYTES_MAX, run),
         ).fetchone()
         if row is None or row[0] in LIVE:
@@ -335,7 +363,8 @@ class Store:
 
     def _infos(self, condition: str, values: list[Any], limit: int) -> list[tuple[int, RunInfo]]:
         rows = self._db.execute(
-            "SELECT run.seq, run.id, run.spec, run.submitted, run.parameters, run.parent, state.state, state.message, "
+            "SELECT run.seq, run.id, run.spec, run.submitted, run.parameters, run.parent, state.state, "
+            "state.message, "
             "state.at, state.history, state.attempts, state.worker, "
             "(SELECT coalesce(sum(length(body)), 0) FROM output WHERE output.seq = run.seq) "
             f"FROM run JOIN state USING (seq) WHERE {condition} ORDER BY state.seq DESC LIMIT ?",
@@ -346,10 +375,19 @@ class Store:
     def _info(self, row: tuple[Any, ...]) -> RunInfo:
         _, run, key, submitted, parameters, parent, state, message, at, history, attempts, worker, size = row
         return RunInfo(
-            run=run, spec=self._spec_of(key), submitted=submitted, parameters=parameters, parent=parent, state=state,
-            message=message, at=at, history=_history.decode(history), attempts=_attempts.decode(attempts),
-            worker=worker, output_bytes=size,
-        )  # fmt: skip
+            run=run,
+            spec=self._spec_of(key),
+            submitted=submitted,
+            parameters=parameters,
+            parent=parent,
+            state=state,
+            message=message,
+            at=at,
+            history=_history.decode(history),
+            attempts=_attempts.decode(attempts),
+            worker=worker,
+            output_bytes=size,
+        )
 
 
 def _text(value: Any) -> str:
@@ -362,9 +400,21 @@ def _crc(run: str, parameters: str, args: bytes) -> int:
 
 def _state_row(r: RunRecord) -> tuple[Any, ...]:
     return (
-        r.state.value, r.message, r.at, _text(r.history), _text(r.attempts) if r.attempts else "[]", r.attempt, r.worker,
-        r.started, r.stop, r.due, r.failures, r.crashes, r.chunks, r.seq,
-    )  # fmt: skip
+        r.state.value,
+        r.message,
+        r.at,
+        _text(r.history),
+        _text(r.attempts) if r.attempts else "[]",
+        r.attempt,
+        r.worker,
+        r.started,
+        r.stop,
+        r.due,
+        r.failures,
+        r.crashes,
+        r.chunks,
+        r.seq,
+    )
 
 
 def _state_names(wanted: Iterable[str]) -> list[str]:

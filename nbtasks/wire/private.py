@@ -6,6 +6,7 @@ wider permissions is refused, never silently repaired, because somebody may have
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -26,10 +27,8 @@ def private_dir(path: str | Path) -> Path:
         It is a symbolic link, belongs to somebody else, or others may enter it.
     """
     path = Path(path)
-    try:
+    with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        pass
     found = os.lstat(path)
     if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
         raise PermissionError(f"{path} must be a directory, not a symbolic link or a file")

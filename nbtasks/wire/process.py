@@ -96,7 +96,7 @@ def python_command(module: str, *arguments: str) -> list[str]:
 
 
 def child_environment(home: str | Path) -> dict[str, str]:
-    """The environment for a broker or a pool: ours without what ties a process to a Jupyter parent or a test."""
+    """The environment for a broker or a pool: ours without what ties it to a Jupyter parent or a test."""
     scrubbed = ("JPY_", "PYTEST_", "COV_CORE_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(scrubbed)}
     environment["NBTASKS_HOME"] = str(home)

@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -66,7 +66,7 @@ def _is_readable(socket: zmq.Socket[bytes]) -> bool:
 
 
 def _poll(sockets: Iterable[zmq.Socket[bytes]], timeout_s: float | None, fds: Iterable[int]) -> set[int]:
-    entries = [*((socket, zmq.POLLIN) for socket in sockets), *((fd, zmq.POLLIN) for fd in fds)]
+    entries: list[Any] = [*((socket, zmq.POLLIN) for socket in sockets), *((fd, zmq.POLLIN) for fd in fds)]
     # rounded up, so that a timer is due when we wake for it
     timeout_ms = -1 if timeout_s is None else max(0, int(timeout_s * 1000 + 0.999))
     return {item for item, _ in zmq.zmq_poll(entries, timeout_ms) if isinstance(item, int)}
@@ -201,9 +201,12 @@ class PeerSockets(Generic[T]):
             socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
             socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
         events = (
-            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-            | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_DISCONNECTED
-        )  # fmt: skip
+            zmq.EVENT_HANDSHAKE_SUCCEEDED
+            | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+            | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+            | zmq.EVENT_DISCONNECTED
+        )
         self._monitor = self._dealer.get_monitor_socket(int(events))
         self._sub.subscribe(topic_of(peer_id))
         self._sub.connect(connection.publish)
@@ -231,7 +234,7 @@ class PeerSockets(Generic[T]):
                 return
 
     def receive(self, limit: int = 1000) -> list[T]:
-        """The messages of what has arrived, at most `limit` frames; frames that cannot be read are dropped."""
+        """The messages of what has arrived, at most `limit` frames; unreadable ones are dropped."""
         messages: list[T] = []
         if not self.is_usable:
             return messages
@@ -257,7 +260,7 @@ class PeerSockets(Generic[T]):
         They are edge-triggered: wait for them only right after `receive` returned less than its limit,
         and call `has_news` after every `send`.
         """
-        return int(self._dealer.getsockopt(zmq.FD)), int(self._sub.getsockopt(zmq.FD))  # type: ignore[arg-type]
+        return int(self._dealer.getsockopt(zmq.FD)), int(self._sub.getsockopt(zmq.FD))
 
     def has_news(self) -> bool:
         """Whether `receive` would return something now."""

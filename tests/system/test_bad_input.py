@@ -131,7 +131,8 @@ def test_of_100_mb_of_output_10_are_kept_and_the_cut_is_marked(client: Any, work
     text = "".join(output.get("text", "") for output in run.output)
     assert 9_500_000 < len(text) < 10_100_000
     assert "cut" in text
-    assert text.startswith("xxx") and text.endswith("xxx\n")
+    assert text.startswith("xxx")
+    assert text.endswith("xxx\n")
 
 
 def test_a_result_that_cannot_be_pickled_fails_the_run_and_says_so(client: Any, workers: Any) -> None:
