@@ -6,32 +6,26 @@ import json
 import sys
 
 from tests.bench.systems import SYSTEMS, Unsupported
-from tests.bench.workloads import STANDING, WORKLOADS, standing, warm
+from tests.bench.workloads import STANDING, WORKLOADS, Figures, first_result, standing
 
 
 def main() -> int:
     name, wanted = sys.argv[1:]
-    system = SYSTEMS[name]()
     try:
-        if wanted in WORKLOADS:
-            figures = WORKLOADS[wanted](system)
-        else:
-            some = [workload for workload in STANDING if workload.__name__ in wanted.split(",")]
-            system.start(2)
-            warm(system)
-            figures = {}
-            for workload in some:
-                figures |= workload(system)
+        print(json.dumps(_figures(name, wanted)), flush=True)
     except Unsupported as error:
         print(json.dumps({"unsupported": str(error)}), flush=True)
-        return 0
-    finally:
-        if hasattr(system, "_pool") or hasattr(system, "_base"):
-            system.stop()
-    print(json.dumps(figures), flush=True)
     return 0
 
 
+def _figures(name: str, wanted: str) -> Figures:
+    if wanted == "cold":
+        return first_result(name)
+    with SYSTEMS[name]() as system:
+        if wanted in WORKLOADS:
+            return WORKLOADS[wanted](system)
+        return standing(system, [each for each in STANDING if each.__name__ in wanted.split(",")])
+
+
 if __name__ == "__main__":
-    assert standing  # the workload of a whole round
     sys.exit(main())

@@ -23,7 +23,13 @@ class Unsupported(Exception):
 
 
 class System:
-    """One system under measurement, in a process of its own."""
+    """One system under measurement, in a process of its own; as a context manager it ends in the end."""
+
+    def __enter__(self) -> System:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
 
     def start(self, workers: int) -> None:
         """Have so many worker processes, or none, and be ready to submit."""
@@ -40,6 +46,7 @@ class System:
         raise NotImplementedError
 
     def stop(self) -> None:
+        """End what was started, if anything was."""
         raise NotImplementedError
 
     # what only a broker has
@@ -62,10 +69,12 @@ class System:
 class Pool(System):
     """`concurrent.futures.ProcessPoolExecutor`."""
 
+    _pool: Any = None
+
     def start(self, workers: int) -> None:
         if not workers:
             raise Unsupported("workers start with the first submit")
-        self._pool: Any = concurrent.futures.ProcessPoolExecutor(workers)
+        self._pool = concurrent.futures.ProcessPoolExecutor(workers)
 
     def submit(self, function: Function, *args: Any) -> Any:
         return self._pool.submit(function, *args)
@@ -74,7 +83,8 @@ class Pool(System):
         return list(self._pool.map(function, values))
 
     def stop(self) -> None:
-        self._pool.shutdown()
+        if self._pool is not None:
+            self._pool.shutdown()
 
 
 class Loky(Pool):
@@ -86,17 +96,20 @@ class Loky(Pool):
         self._pool = importlib.import_module("loky").get_reusable_executor(workers, timeout=300)
 
     def stop(self) -> None:
-        self._pool.shutdown(kill_workers=True)
+        if self._pool is not None:
+            self._pool.shutdown(kill_workers=True)
 
 
 class Nbtasks(System):
     """This project, in a home of its own."""
 
+    _client: Any = None
+
     def start(self, workers: int) -> None:
         self._base = Path(tempfile.mkdtemp(prefix="nb-", dir="/tmp"))
         os.environ.update(variables(self._base))
         self._nbtasks: Any = importlib.import_module("nbtasks")
-        self._client: Any = self._nbtasks.connect().open()
+        self._client = self._nbtasks.connect().open()
         self._tasks: dict[tuple[Function, int], Any] = {}
         if workers:
             self.add_workers(workers)
@@ -139,6 +152,8 @@ class Nbtasks(System):
             return False
 
     def stop(self) -> None:
+        if self._client is None:
+            return
         with suppress(self._nbtasks.NbtasksError):  # it was killed; what is left ends below
             self._client.stop_broker(drain_s=0)
         self._client.close()
