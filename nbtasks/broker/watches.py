@@ -71,7 +71,7 @@ class Watches:
         self.forget(peer)
         if not watched.marker:
             return peer, None
-        return peer, Exited(peer, UNKNOWN_EXIT, marker.read(watched.marker))
+        return peer, Exited(peer, UNKNOWN_EXIT, marker.read(watched.marker), marker.said(watched.marker))
 
     def signal(self, act: Signal) -> None:
         """Send a signal to a local worker's process group, if it still executes what it is sent for."""

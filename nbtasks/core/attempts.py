@@ -241,6 +241,11 @@ class Attempts:
 
     def lost(self, seat: Seat, exited: Exited, now: Now) -> None:
         """The worker's process is gone for good: judge everything it held by its marker."""
+        for word in exited.said:
+            if isinstance(word, Finished):
+                self.finished(seat.record.worker, word, now)
+            else:
+                self.printed(seat.record.worker, word)
         marked = {(held.run, held.attempt) for held in exited.held if held.started}
         for record in list(seat.held.values()):
             if record.started or (record.run, record.attempt) in marked:

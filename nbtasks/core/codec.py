@@ -125,7 +125,7 @@ _WEIGHTS: dict[type, Callable[[Any], int]] = {
     Ended: lambda message: len(message.value),
     Value: lambda message: len(message.value),
     Output: lambda message: sum(map(len, message.chunks)),
-    Exited: lambda message: len(message.last_words),
+    Exited: lambda message: len(message.last_words) + sum(map(payload_bytes, message.said)),
 }
 
 

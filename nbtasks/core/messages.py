@@ -508,11 +508,18 @@ class Draining(Message, frozen=True):
 
 
 class Exited(Message, frozen=True):
-    """A worker process is gone: a fact. `held` is what its marker file names (see `wire.marker`)."""
+    """A worker process is gone: a fact.
+
+    Attributes
+    ----------
+    held, said
+        The attempts that its marker file names, and what there was to say of those that ended.
+    """
 
     worker: PeerId
     status: str  # "exit status 3", "killed by SIGKILL", "exit status unknown"
     held: tuple[Held, ...] = ()
+    said: tuple[Union[Printed, Finished], ...] = ()
     last_words: bytes = b""  # JSON array of nbformat outputs: what the spool still held
 
 

@@ -17,6 +17,7 @@ from nbtasks.core.messages import (
     Draining,
     Exited,
     ExitNoted,
+    Finished,
     HelloClient,
     HelloPool,
     HelloWorker,
@@ -217,7 +218,8 @@ class Presence:
         if seat is None:
             return
         seat.gone = exited
-        ended = {(h.run, h.attempt) for h in exited.held if h.ended}
+        told = {(word.run, word.attempt) for word in exited.said if isinstance(word, Finished)}
+        ended = {(h.run, h.attempt) for h in exited.held if h.ended} - told
         if any((record.run, record.attempt) in ended for record in seat.held.values()):
             self._timers.add(now.mono_s + LAST_WORD_S, "gone", worker)
         else:

@@ -14,6 +14,7 @@ import msgspec
 
 from nbtasks.core.messages import (
     Attempt,
+    Finished,
     GetOutput,
     GetRun,
     GetRuns,
@@ -21,6 +22,7 @@ from nbtasks.core.messages import (
     Message,
     Moment,
     PeerId,
+    Printed,
     Push,
     RunId,
     Spec,
@@ -117,6 +119,12 @@ class Break(NamedTuple):
     reason: str
 
 
+class MarkEnded(NamedTuple):
+    """Note in the marker, before anything is said, that the attempt which began last is over, and how."""
+
+    words: tuple[Union[Printed, Finished], ...]
+
+
 class Launch(NamedTuple):
     """Start a worker process under this name."""
 
@@ -138,7 +146,7 @@ class Exit(NamedTuple):
     status: int
 
 
-Act = Union[Execute, Break, Launch, Signal, Exit]
+Act = Union[Execute, Break, MarkEnded, Launch, Signal, Exit]
 
 
 # -- sends ---------------------------------------------------------------------------------------------

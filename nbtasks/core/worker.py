@@ -33,7 +33,7 @@ from nbtasks.core.messages import (
     Stranger,
     Welcome,
 )
-from nbtasks.core.records import Break, Effects, Exit, Now
+from nbtasks.core.records import Break, Effects, Exit, MarkEnded, Now
 
 HELLO_S = 0.2  # pause between two Hellos until Welcome
 FINISHED_S = 0.5  # pause before an unkept Finished is said again; doubled up to FINISHED_S_MAX
@@ -204,8 +204,8 @@ class Worker:
         self._endings[push.run, push.attempt] = _Ending(
             finished, self._chunks, self._begun, now.mono_s + FINISHED_S
         )
+        effects = Effects(acts=[MarkEnded((*self._chunks, finished))])
         self._chunks = []
-        effects = Effects()
         self._say_soon(finished, now, FINISHED_HOLD_S)
         if not self._waiting or (self._says_at is not None and self._says_at <= now.mono_s):
             effects.sends += self._flush_says()

@@ -99,7 +99,13 @@ class WorkerProcess:
         # before it is reaped, because until then no other process group can have this number
         self._signal_group(signal.SIGKILL)
         code = self._process.wait()
-        exited = Exited(self.name, _status(code), marker.read(self._marker), spool.last_words(self._spool))
+        exited = Exited(
+            self.name,
+            _status(code),
+            marker.read(self._marker),
+            marker.said(self._marker),
+            spool.last_words(self._spool),
+        )
         self._watch.close()
         self._manager.cleanup_resources()
         spool.remove(self._spool)

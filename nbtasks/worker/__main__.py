@@ -88,7 +88,8 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     serves = _serves(options.serves)
     interrupts = Interrupts()
     machine = Worker(_hello(options, serves))
-    agent = Agent(options.home, found, options.name, machine, interrupts, log, _owner())
+    marker = Marker.create(options.marker)
+    agent = Agent(options.home, found, options.name, machine, interrupts, marker, log, _owner())
     bounds = chosen.output_bytes_max, chosen.output_tail_bytes
     collector = Collector(agent.printed, spooled, interrupts, *bounds)
     agent.flush, agent.recorded = collector.flush, collector.recorded
@@ -103,7 +104,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     app.executor = Executor(
         agent,
         collector,
-        Marker.create(options.marker),
+        marker,
         interrupts,
         Surroundings(scratch, spooled, IOLoop.current().asyncio_loop),  # type: ignore[attr-defined]
         log,

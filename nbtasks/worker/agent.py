@@ -18,11 +18,12 @@ from pathlib import Path
 
 from nbtasks.core.codec import for_worker
 from nbtasks.core.messages import Leave, Message, OutputKept, Push
-from nbtasks.core.records import Break, Effects, Exit
+from nbtasks.core.records import Break, Effects, Exit, MarkEnded
 from nbtasks.core.worker import Worker
 from nbtasks.wire import clock, connection, lock
 from nbtasks.wire.alive import is_alive
 from nbtasks.wire.connection import Connection
+from nbtasks.wire.marker import Marker
 from nbtasks.wire.sockets import PeerSockets
 from nbtasks.worker.interrupts import Interrupts
 from nbtasks.worker.loglines import LogLines
@@ -59,6 +60,7 @@ class Agent:
         name: str,
         machine: Worker,
         interrupts: Interrupts,
+        marker: Marker,
         log: LogLines,
         owner: tuple[int, float] | None,
     ) -> None:
@@ -67,6 +69,7 @@ class Agent:
         self._name = name
         self._machine = machine
         self._interrupts = interrupts
+        self._marker = marker
         self._log = log
         self._owner = owner
         self._pool_pid = os.getppid()
@@ -118,16 +121,16 @@ class Agent:
         return None
 
     def started(self) -> float:
-        """User code of the taken run begins; returns the time (UNIX seconds)."""
+        """User code of the taken run begins now (its marker is written); returns the time (UNIX seconds)."""
         now = clock.now()
         with self._lock:
             self._say(self._machine.started(now))
         return now.unix_s
 
     def ended(self, outcome: str, message: str, value: bytes, start: float) -> None:
-        """The taken run is over, and all its output was given to `printed`."""
+        """The taken run is over, and all its output was given to `printed`; marks and says it."""
         with self._lock:
-            self._say(self._machine.ended(outcome, message, value, start, clock.now()))
+            self._perform(self._machine.ended(outcome, message, value, start, clock.now()))
             self._main, self._since_s = MainThread.WAITS, time.monotonic()
 
     @property
@@ -234,6 +237,9 @@ class Agent:
             self._kept = max(self._kept, message.upto)
 
     def _perform(self, effects: Effects) -> None:
+        for act in effects.acts:
+            if isinstance(act, MarkEnded):
+                self._marker.ended(act.words)
         self._say(effects)
         for act in effects.acts:
             if isinstance(act, Break):

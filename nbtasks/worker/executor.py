@@ -1,7 +1,7 @@
 """One run, from its code to its outcome, on the bare main thread.
 
 User code is more than the function: unpickling imports modules, pickling the result and describing an
-exception call methods. All of that lies between the two marks in the marker file, and can be interrupted.
+exception call methods. All of that comes after the mark that it begins, and can be interrupted.
 """
 
 from __future__ import annotations
@@ -83,7 +83,6 @@ class Executor:
         outcome = self._interruptible(push)
         if os.getpid() != self._pid:
             os._exit(0)  # a child that the run forked came back here; the run is its parent's
-        self._marker.ended()
         self._surroundings.restore()
         self._flush_streams()
         self._collector.close(outcome.error)

@@ -410,6 +410,17 @@ def test_the_last_word_of_a_process_that_ended_its_run_is_waited_for() -> None:
     assert broker.state("r") is State.COMPLETED
 
 
+def test_what_a_dead_worker_had_ended_counts_as_it_ended() -> None:
+    broker = desk().with_started("r")
+    words = (m.Printed("r", 1, 1, b"[]"), finished("r", chunks=1))
+
+    broker.hears("p-1", m.Exited("w-1", "killed by SIGKILL", (m.Held("r", 1, True, True),), words))
+
+    assert broker.state("r") is State.COMPLETED
+    assert broker.values == {1: b"value"}
+    assert broker.output.chunks == [(1, 1, 1, b"[]")]
+
+
 def test_an_exit_is_noted_only_when_it_is_judged() -> None:
     broker = desk().with_started("r")
     ended = m.Exited("w-1", "exit status 0", (m.Held("r", 1, started=True, ended=True),))
@@ -423,7 +434,9 @@ def test_an_exit_is_noted_only_when_it_is_judged() -> None:
 def test_last_words_are_kept_as_output() -> None:
     broker = desk().with_started("r")
 
-    broker.hears("p-1", m.Exited("w-1", "killed by SIGSEGV", (m.Held("r", 1, started=True),), b'["aargh"]'))
+    broker.hears(
+        "p-1", m.Exited("w-1", "killed by SIGSEGV", (m.Held("r", 1, started=True),), (), b'["aargh"]')
+    )
 
     assert broker.output.chunks == [(1, 1, 1, b'["aargh"]')]
 

@@ -116,7 +116,9 @@ class BrokerProcess:
                 self._forget(process.name)
                 exited = None
                 if isinstance(process, WorkerProcess):
-                    exited = Exited(process.name, "exit status unknown", process.marker.held())
+                    exited = Exited(
+                        process.name, "exit status unknown", process.marker.held(), process.marker.said()
+                    )
                 self.world.note("broker learns that", process.name, "is gone")
                 self.machine.process_gone(process.name, exited, now)
         self.machine.tick(now)

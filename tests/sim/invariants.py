@@ -48,6 +48,7 @@ class Judge:
         self._printed: dict[Key, list[bytes]] = {}
         self._endings: dict[Key, tuple[str, bytes]] = {}
         self._died: set[m.PeerId] = set()
+        self._kept: set[Key] = set()
         self._owners: dict[Key, m.PeerId] = {}
         self._not_before: dict[m.RunId, float] = {}  # mono seconds
         self._accepted: dict[m.RunId, float] = {}  # when (mono seconds) a client was told
@@ -93,6 +94,10 @@ class Judge:
 
     def ended(self, key: Key, outcome: str, value: bytes) -> None:
         self._endings[key] = outcome, value
+
+    def kept(self, key: Key) -> None:
+        """How it ended is in the marker, so the death of the worker changes nothing."""
+        self._kept.add(key)
 
     def killing(self, worker: m.PeerId, key: Key, disbanding: bool) -> None:
         """A pool is about to signal a worker, for an attempt or (run "") for whatever it does."""
@@ -203,6 +208,7 @@ class Judge:
             assert row.run in self.cancelled, f"nobody cancelled {short(row)}"
         else:
             last = row.attempts[-1].worker
+            assert key not in self._kept or outcome == "crashed", f"it ended with {outcome}: {short(row)}"
             assert last in self._died or outcome == "crashed", f"nothing crashed: {short(row)}"
         if row.state in (State.COMPLETED, State.FAILED):
             chunks = {n: body for s, a, n, body in output.chunks if (s, a) == (row.seq, row.attempt)}

@@ -306,6 +306,14 @@ def a_started_run_is_queued_again(patch: Patch) -> None:
 
 
 @mutation
+def what_a_dead_worker_had_ended_is_forgotten(patch: Patch) -> None:
+    def lost(self: Attempts, seat: Seat, exited: m.Exited, now: Any, real: Any = Attempts.lost) -> None:
+        real(self, seat, msgspec.structs.replace(exited, said=()), now)
+
+    patch.setattr(Attempts, "lost", lost)
+
+
+@mutation
 def the_marker_is_ignored(patch: Patch) -> None:
     def lost(self: Attempts, seat: Seat, exited: m.Exited, now: Any, real: Any = Attempts.lost) -> None:
         real(self, seat, msgspec.structs.replace(exited, held=()), now)

@@ -13,7 +13,7 @@ from nbtasks.core import client as core_client
 from nbtasks.core import messages as m
 from nbtasks.core.client import Client
 from nbtasks.core.pool import Pool
-from nbtasks.core.records import Break, Exit, Launch, Signal
+from nbtasks.core.records import Break, Exit, Launch, MarkEnded, Signal
 from nbtasks.core.worker import Worker
 from tests.sim.plan import PYTHON, draw_job, draw_spec
 from tests.sim.process import Marker, Process
@@ -56,6 +56,12 @@ class WorkerProcess(Process):
             self._asked = (act.run, act.attempt)
             if self._executing == self._asked:
                 self._interrupt()
+        elif isinstance(act, MarkEnded):
+            # what is too large for the marker is not kept
+            fits = self.world.rng.random() < 0.7
+            self.marker.ended(act.words if fits else ())
+            if fits:
+                self.world.judge.kept((act.words[-1].run, act.words[-1].attempt))
         elif isinstance(act, Exit):
             self.die(f"exit status {act.status}")
 
@@ -75,6 +81,9 @@ class WorkerProcess(Process):
             return
         pause_s = next(self._main, None)
         if not self.alive:
+            return
+        if self.world.chance(self.world.plan.step_kill):
+            self.die("killed by SIGKILL")  # before anything of it is sent
             return
         self.flush()
         if pause_s is None:
@@ -118,8 +127,6 @@ class WorkerProcess(Process):
                 self.world.note(self.name, "ends", *key, outcome)
             if not outcome:
                 outcome, value = ("timed_out" if self.machine.broken == "timeout" else "cancelled"), b""
-            yield self._pause_s()
-            self.marker.ended()
             yield self._pause_s()
             if self.world.rng.random() < 0.3:
                 self._print(key, b'["the rest"]')
@@ -208,7 +215,9 @@ class PoolProcess(Process):
         """The kernel told that a worker process ended."""
         if self._postponed(self.on_exit, worker):
             return
-        exited = m.Exited(worker.name, worker.status, worker.marker.held(), worker.last_words)
+        exited = m.Exited(
+            worker.name, worker.status, worker.marker.held(), worker.marker.said(), worker.last_words
+        )
         self.perform(self.machine.exited(exited, self.world.now()))
         self.wake()
 
@@ -284,10 +293,10 @@ class ClientProcess(Process):
         world.judge.submitted[submit.batch] = submit
         for run in runs:
             deaf = sum(job.kind == "deaf" for job in world.jobs.values())
-            job = draw_job(rng, deaf=deaf < DEAF_MAX)
+            job = draw_job(rng, world.plan, deaf=deaf < DEAF_MAX)
             world.jobs[run.run] = job
             if world.chance(world.plan.cancel) or (job.must_be_stopped and not spec.timeout_s):
-                world.after(rng.random() * rng.choice((0.0, 0.02, 1.0, 3.0)), self.cancel, [run.run])
+                world.after(rng.random() * rng.choice((0.0, 0.0, 0.02, 1.0, 3.0)), self.cancel, [run.run])
         self.perform(self.machine.submit(submit, world.now()))
         self.wake()
 

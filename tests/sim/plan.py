@@ -48,6 +48,7 @@ class Plan(NamedTuple):
     batches: int
     batch_runs: int
     cancel: float  # of a run
+    hangs: float  # of a run, until it is interrupted
     queue_limit: int
     idle_stop_s: float
     workers: int
@@ -70,13 +71,13 @@ def draw(rng: Random) -> Plan:
     return Plan(
         faults_s=rng.uniform(3, 8),
         drop=_some(rng, half, 0.02, 0.1, 0.3, 0.3),
-        repeat=_some(rng, half, 0.02, 0.1, 0.3),
+        repeat=_some(rng, half, 0.02, 0.1, 0.3, 0.6),
         delay_s=rng.choice((0.0002, 0.002, 0.02)),
         tail=_some(rng, half, 0.02, 0.1),
         tail_s=rng.choice((0.2, 1.0, 3.0)),
         split=_some(rng, half, 0.3, 1.0),
         encoded=rng.random() < 0.1,
-        pass_s=rng.choice((0.0, 0.003, 0.1)),
+        pass_s=rng.choice((0.0, 0.003, 0.1, 0.1)),
         crash=_some(rng, half, 0.005, 0.03),
         step_kill=_some(rng, half, 0.01, 0.05),
         facts_late_s=rng.choice((0.0005, 0.02, 1.5)),
@@ -86,7 +87,7 @@ def draw(rng: Random) -> Plan:
         pool_kills=int(_some(rng, 0.3, 1, 2)),
         client_kills=int(_some(rng, 0.3, 1, 2)),
         stalls=int(_some(rng, 0.3, 1, 3)),
-        reconnects=int(_some(rng, half, 3, 15)),
+        reconnects=int(_some(rng, half, 3, 15, 30)),
         drains=int(_some(rng, 0.2, 1)),
         resizes=int(_some(rng, 0.3, 1, 3)),
         stops=int(_some(rng, 0.2, 1, 2)),
@@ -95,6 +96,7 @@ def draw(rng: Random) -> Plan:
         batches=rng.choice((3, 6, 12)),
         batch_runs=rng.choice((1, 2, 5, 10)),
         cancel=_some(rng, half, 0.1, 0.4),
+        hangs=_some(rng, 0.3, 0.5),
         queue_limit=rng.choice((1000, 1000, 6, 15)),
         idle_stop_s=rng.choice((900.0, 900.0, 1.0)),
         workers=rng.choice((1, 2, 3)),
@@ -133,9 +135,9 @@ KINDS = {
 }
 
 
-def draw_job(rng: Random, deaf: bool = True) -> Job:
+def draw_job(rng: Random, plan: Plan, deaf: bool = True) -> Job:
     """Draw how a run behaves; without `deaf` it ends by itself or when it is told to."""
-    kind = rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
+    kind = "hangs" if rng.random() < plan.hangs else rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
     if kind == "deaf" and not deaf:
         kind = "completes"
     most_s = rng.choice((0.002, 0.002, 0.02, 0.02, 0.3, 2.0))

@@ -104,14 +104,20 @@ class Marker:
 
     def __init__(self) -> None:
         self._slots: deque[m.Held] = deque(maxlen=MARKER_SLOTS)
+        self._words: deque[tuple[m.Printed | m.Finished, ...]] = deque(maxlen=MARKER_SLOTS)
         self.deleted = False
 
     def started(self, key: tuple[str, int]) -> None:
         self._slots.append(m.Held(*key, started=True))
 
-    def ended(self) -> None:
+    def ended(self, words: tuple[m.Printed | m.Finished, ...]) -> None:
         last = self._slots.pop()
         self._slots.append(m.Held(last.run, last.attempt, started=True, ended=True))
+        self._words.append(words)
+
+    def said(self) -> tuple[m.Printed | m.Finished, ...]:
+        """What there was to say of the attempts that ended."""
+        return () if self.deleted else tuple(word for words in self._words for word in words)
 
     def held(self) -> tuple[m.Held, ...]:
         return () if self.deleted else tuple(self._slots)

@@ -105,6 +105,23 @@ def test_a_killed_worker_crashes_what_it_ran_and_returns_what_it_had_not_started
     assert {len(run.attempts) for run in waiting} == {1}
 
 
+def test_what_had_ended_before_its_worker_died_is_completed(client: Any, tmp_path: Path) -> None:
+    noted, release = str(tmp_path / "noted"), str(tmp_path / "release")
+    client.start_workers(1)
+    assert double.delay(1).result(timeout=60) == 2
+    first = hold.delay(noted, release)
+    until(lambda: tasks.lines(noted), "the first task runs")
+    ended = double.map(range(30), deferred=True)
+    last = task(tasks.leave).delay(7)
+
+    Path(release).touch()
+
+    assert first.result(timeout=60) == ""
+    assert ended.result(timeout=60) == [2 * i for i in range(30)]
+    assert last.wait(timeout=60).name == "Crashed"
+    assert {len(run.attempts) for run in ended} == {1}
+
+
 def test_a_run_with_crash_retries_runs_again_on_another_worker(client: Any, tmp_path: Path) -> None:
     noted, release = str(tmp_path / "noted"), str(tmp_path / "release")
     client.start_workers(2)

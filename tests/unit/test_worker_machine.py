@@ -24,7 +24,7 @@ from nbtasks.core.messages import (
     Stranger,
     Welcome,
 )
-from nbtasks.core.records import Break, Exit, Now
+from nbtasks.core.records import Break, Exit, MarkEnded, Now
 from nbtasks.core.worker import Worker
 
 SPEC = Spec("m:f", "f", "3.11", "digest")
@@ -71,7 +71,7 @@ def test_a_short_run_is_told_in_one_batch() -> None:
 
     finished = Finished("r", 1, "completed", "", b"value", 0, 1001.0, 1001.001)
     assert effects.sends == [finished]  # which tells that it was pushed and started, too
-    assert effects.acts == []
+    assert effects.acts == [MarkEnded((finished,))]
 
 
 def test_a_long_run_is_acked_soon() -> None:
@@ -175,7 +175,7 @@ def test_leaving_means_to_hand_back_to_finish_and_to_go() -> None:
     worker.take()
 
     assert worker.handle(Leave(), at(2)).sends == [Returned("b", 1)]
-    assert worker.ended("completed", "", b"", 1001.0, at(3)).acts == []
+    assert Exit(0) not in worker.ended("completed", "", b"", 1001.0, at(3)).acts
     assert not worker.is_empty_handed
     effects = worker.handle(Kept("a", 1), at(3))
 
