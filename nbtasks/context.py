@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from nbtasks.core.messages import Ended, NewRun, RunFilter, RunId, RunInfo, Spec
+from nbtasks.core.payload import Payload
 
 
 class Fate:
@@ -85,6 +86,12 @@ class Served(NamedTuple):
 
 class Submitter(Protocol):
     """What tasks and runs need of a client; every call may raise `BrokerUnavailable`."""
+
+    def pack(self, payload: Payload, run: RunId) -> bytes:
+        """What travels and is recorded of the arguments of `run`."""
+
+    def unpack(self, body: bytes) -> Payload:
+        """The value that travelled; raises `BlobCorrupt`."""
 
     def submit(self, spec: Spec, code: bytes, run: NewRun, parent: RunId) -> Fate:
         """Record one run; it is recorded when this returns."""

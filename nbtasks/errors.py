@@ -7,6 +7,7 @@ tell the caller what happened, what was expected and what to do.
 from __future__ import annotations
 
 __all__ = [
+    "BlobCorrupt",
     "BrokerUnavailable",
     "CancelledRun",
     "CrashedRun",
@@ -92,6 +93,10 @@ class FailedRun(NbtasksError):
 
 class ResultCorrupt(NbtasksError):
     """A result was recorded but what is stored cannot be read back."""
+
+
+class BlobCorrupt(ResultCorrupt):
+    """The file of a large argument or result is missing or not what was written; the message names it."""
 
 
 class TimedOut(NbtasksError, TimeoutError):

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-from nbtasks import context, pickling
+from nbtasks import context, pickling, settings
 from nbtasks.client import pools, status
 from nbtasks.client.link import Link
 from nbtasks.client.pools import Pool
 from nbtasks.client.status import Status
 from nbtasks.context import Fate, Served
 from nbtasks.core import messages
+from nbtasks.core.codec import INLINE_BYTES_MAX
 from nbtasks.core.messages import (
     Cancel,
     Done,
@@ -41,18 +42,20 @@ from nbtasks.core.messages import (
     StopBroker,
     Submit,
 )
+from nbtasks.core.payload import Payload
 from nbtasks.errors import (
     BrokerUnavailable,
     NbtasksError,
+    QueueFull,
     ResultCorrupt,
     SubmitUnknown,
     UnknownRun,
 )
 from nbtasks.run import Run, RunList, find_runs
-from nbtasks.settings import home_path
 from nbtasks.tasks import Task, loglines
 from nbtasks.tasks.options import local_paths
 from nbtasks.wire import ids
+from nbtasks.wire.blobs import Blobs
 from nbtasks.wire.process import ProcessWatch, born
 
 SUBMIT_S = 60.0  # for a broker to record what was submitted
@@ -80,7 +83,7 @@ class Client:
     """
 
     def __init__(self, home: str | os.PathLike[str] | None = None, start: bool = True) -> None:
-        self.home: Path = home_path(home)
+        self.home: Path = settings.home_path(home)
         self._start = start
         self._reset()
         _clients.add(self)
@@ -89,6 +92,7 @@ class Client:
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._uses: list[ExitStack] = []
+        self._blobs = Blobs(self.home, syncs=settings.load(self.home).durability == "power")
 
     def __repr__(self) -> str:
         return f"Client(home={str(self.home)!r})"
@@ -142,6 +146,16 @@ class Client:
 
     # -- submitting ---------------------------------------------------------------------------------------
 
+    def pack(self, payload: Payload, run: RunId) -> bytes:
+        """What travels and is recorded of the arguments of `run`; a blob of what is large."""
+        if payload.size > INLINE_BYTES_MAX:
+            self._opened(starts_again=True)  # without a broker nothing is left behind
+        return self._blobs.pack(payload, run)
+
+    def unpack(self, body: bytes) -> Payload:
+        """The value that travelled; raises `BlobCorrupt`."""
+        return self._blobs.unpack(body)
+
     def submit(self, spec: Spec, code: bytes, run: NewRun, parent: RunId) -> Fate:
         """Record one run; it is recorded when this returns."""
         link = self._opened(starts_again=True)
@@ -186,6 +200,10 @@ class Client:
                     return
         except BrokerUnavailable as error:
             problem = str(error)
+        except QueueFull:
+            for new in message.runs:
+                self._blobs.discard(new.args)
+            raise
         except BaseException:
             link.abandon(message.batch)
             raise

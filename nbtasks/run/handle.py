@@ -214,7 +214,7 @@ class Run:
                 raise error
             return error
         if self._value is None:
-            self._value = (pickling.load_result(self._bytes()),)
+            self._value = (pickling.load_result(self._client.unpack(self._bytes())),)
         return self._value[0]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:

@@ -12,10 +12,10 @@ from typing import Any, Generic, TypeVar, overload
 import msgspec
 
 from nbtasks import context, pickling
-from nbtasks.context import Served, submitter
-from nbtasks.core.codec import BATCH_BYTES_MAX, VALUE_BYTES_MAX
+from nbtasks.context import Served, Submitter, submitter
+from nbtasks.core.codec import BATCH_BYTES_MAX
 from nbtasks.core.messages import NewRun, Spec
-from nbtasks.errors import NotPicklable, ValueTooLarge
+from nbtasks.errors import NotPicklable
 from nbtasks.run import Run, RunList
 from nbtasks.tasks import loglines, options
 from nbtasks.tasks.local import LocalRun
@@ -230,8 +230,8 @@ class Task(Generic[F]):
         """
         args, kwargs, parameters = self._bound(args, kwargs)
         code, spec = self._travelling()
-        run = self._new_run(code, args, kwargs, parameters)
         client = submitter()
+        run = self._new_run(client, args, kwargs, parameters)
         fate = client.submit(spec, code, run, context.parent_id())
         loglines.created(self.name)
         return Run(run.run, spec.name, spec.key, spec.tags, run.parameters, client, fate)
@@ -267,7 +267,7 @@ class Task(Generic[F]):
         code, spec = self._travelling()
         client = submitter()
         made: list[tuple[str, str]] = []  # what handles need of the runs
-        fates = client.submit_many(spec, code, self._batches(calls, code, made), context.parent_id())
+        fates = client.submit_many(spec, code, self._batches(client, calls, made), context.parent_id())
         loglines.created(self.name, calls.number)
         return RunList(
             Run(run_id, spec.name, spec.key, spec.tags, parameters, client, fate)
@@ -319,17 +319,16 @@ class Task(Generic[F]):
         return spec
 
     def _new_run(
-        self, code: bytes, args: tuple[Any, ...], kwargs: Mapping[str, Any], parameters: Mapping[str, Any]
+        self,
+        client: Submitter,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        parameters: Mapping[str, Any],
     ) -> NewRun:
-        body = pickling.dump_arguments(args, kwargs, self._names(len(args)))
-        size, size_max = len(code) + len(body), VALUE_BYTES_MAX + BATCH_BYTES_MAX
-        if size > size_max:
-            raise ValueTooLarge(
-                f"code and arguments of {self.name!r} together are {size / 2**20:.1f} MiB; "
-                f"at most {size_max / 2**20:.0f} MiB may travel"
-            )
+        run = ids.run_id()
+        body = client.pack(pickling.dump_arguments(args, kwargs, self._names(len(args))), run)
         texts = {name: pickling.safe_repr(value) for name, value in parameters.items()}
-        return NewRun(ids.run_id(), body, msgspec.json.encode(texts).decode())
+        return NewRun(run, body, msgspec.json.encode(texts).decode())
 
     def _names(self, number: int) -> Iterator[str]:
         """What the first positional arguments are called."""
@@ -340,14 +339,16 @@ class Task(Generic[F]):
                 return
             yield parameter.name
 
-    def _batches(self, calls: Calls, code: bytes, made: list[tuple[str, str]]) -> Iterator[Sequence[NewRun]]:
+    def _batches(
+        self, client: Submitter, calls: Calls, made: list[tuple[str, str]]
+    ) -> Iterator[Sequence[NewRun]]:
         """Batches of runs; what handles need of them is appended to `made`."""
         batch: list[NewRun] = []
         size = 0
         for args, kwargs, parameters in calls:
             try:
-                run = self._new_run(code, args, kwargs, parameters)
-            except (NotPicklable, ValueTooLarge) as error:
+                run = self._new_run(client, args, kwargs, parameters)
+            except NotPicklable as error:
                 before = len(made) - len(batch)
                 words = f"; the {before} runs before its batch are recorded" if before else ""
                 raise type(error)(f"item {len(made)}: {error}{words}") from None

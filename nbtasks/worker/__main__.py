@@ -19,6 +19,7 @@ from nbtasks.core.version import VERSION
 from nbtasks.core.worker import Worker
 from nbtasks.wire import connection, spool
 from nbtasks.wire.alive import born, host_name
+from nbtasks.wire.blobs import Blobs
 from nbtasks.wire.connection import Connection
 from nbtasks.wire.marker import Marker
 from nbtasks.wire.private import private_dir
@@ -107,6 +108,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
         marker,
         interrupts,
         Surroundings(scratch, spooled, IOLoop.current().asyncio_loop),  # type: ignore[attr-defined]
+        Blobs(options.home, syncs=chosen.durability == "power"),
         log,
         app.shell,
         None if serves is None else {task.key: Path(task.code) for task in serves},

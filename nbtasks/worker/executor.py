@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from nbtasks import context, pickling
 from nbtasks.core.messages import Push
 from nbtasks.errors import NbtasksError
+from nbtasks.wire.blobs import Blobs
 from nbtasks.wire.marker import Marker
 from nbtasks.worker.agent import Agent
 from nbtasks.worker.collector import Collector
@@ -59,6 +60,7 @@ class Executor:
         marker: Marker,
         interrupts: Interrupts,
         surroundings: Surroundings,
+        blobs: Blobs,
         log: LogLines,
         shell: Any,
         serves: Mapping[str, Path] | None,
@@ -68,6 +70,7 @@ class Executor:
         self._marker = marker
         self._interrupts = interrupts
         self._surroundings = surroundings
+        self._blobs = blobs
         self._log = log
         self._shell = shell
         self._serves = serves
@@ -111,14 +114,16 @@ class Executor:
         if push.spec.log_prints:
             self._log_prints(push)
         function = self._function(push)
-        arguments, options = pickling.load_arguments(push.args)
+        arguments, options = pickling.load_arguments(self._blobs.unpack(push.args))
         spec = push.spec
         bind = partial(_bound, function, arguments, options)
         running = context.RunContext(push.run, spec.name, push.number, frozenset(spec.tags), bind)
         with context.running(running):
             value = _value_of(function(*arguments, **options))
         self._draw_figures()
-        return Outcome("completed", value=pickling.dump_result(value))
+        return Outcome(
+            "completed", value=self._blobs.pack(pickling.dump_result(value), push.run, push.attempt)
+        )
 
     def _function(self, push: Push) -> Callable[..., Any]:
         if self._serves is None:

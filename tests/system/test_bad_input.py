@@ -43,9 +43,15 @@ def test_an_argument_that_cannot_be_pickled_is_named_and_no_run_exists(client: A
     assert nbtasks.runs() == []
 
 
-def test_a_value_above_64_mib_is_named_with_its_size(client: Any) -> None:
-    with pytest.raises(nbtasks.ValueTooLarge, match=r"x.*7\d\.\d MiB|x.*7\d,?\d{3},?\d{3}"):
-        double.delay(bytes(75_000_000))
+def test_a_task_above_64_mib_with_all_that_it_uses_is_named_with_its_size(client: Any) -> None:
+    large = bytes(75_000_000)
+
+    @task
+    def uses() -> int:
+        return len(large)
+
+    with pytest.raises(nbtasks.ValueTooLarge, match=r"uses.*71\.5 MiB"):
+        uses.delay()
 
     assert nbtasks.runs() == []
 

@@ -10,6 +10,7 @@ from typing import Any
 from nbtasks import pickling
 from nbtasks.context import Fate, Served
 from nbtasks.core.messages import Attempt, Ended, Moment, NewRun, RunFilter, RunId, RunInfo, Spec
+from nbtasks.core.payload import Payload
 from nbtasks.core.states import State
 from nbtasks.errors import UnknownRun
 
@@ -24,6 +25,17 @@ class MemorySubmitter:
         self.served: list[tuple[Sequence[Served], int | None]] = []
         self._fates: dict[RunId, list[Fate]] = {}
         self._numbers = itertools.count(1)
+        self._large: dict[bytes, Payload] = {}
+
+    def pack(self, payload: Payload, run: RunId) -> bytes:
+        if not payload.buffers:
+            return b"".join(payload.stream)
+        body = f"large value of {run}".encode()
+        self._large[body] = payload
+        return body
+
+    def unpack(self, body: bytes) -> Payload:
+        return self._large.get(body, Payload([body]))
 
     def submit(self, spec: Spec, code: bytes, run: NewRun, parent: RunId) -> Fate:
         [fate] = self.submit_many(spec, code, [[run]], parent)
@@ -54,10 +66,10 @@ class MemorySubmitter:
         if run is None:
             return False
         _, code, new, _ = self.recorded[run]
-        args, kwargs = pickling.load_arguments(new.args)
+        args, kwargs = pickling.load_arguments(self.unpack(new.args))
         try:
-            value = pickling.dump_result(pickling.load_function(code)(*args, **kwargs))
-            self.end(run, State.COMPLETED, "", value)
+            result = pickling.dump_result(pickling.load_function(code)(*args, **kwargs))
+            self.end(run, State.COMPLETED, "", self.pack(result, f"{run} result"))
         except Exception as error:
             self.end(run, State.FAILED, f"{type(error).__name__}: {error}", pickling.dump_failure(error))
         return True

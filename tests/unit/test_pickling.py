@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import linecache
+import pickle
 import sys
 import threading
 import traceback
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from nbtasks import pickling
+from nbtasks.core.payload import Payload
 from nbtasks.errors import FailedRun, NotPicklable, ResultCorrupt, ValueTooLarge
 
 
@@ -138,13 +142,81 @@ def test_arguments_arrive_as_they_were(args: tuple[Any, ...]) -> None:
         assert (positional, named) == (args, {"key": args})
 
 
-def test_what_is_too_large_is_named_with_its_size() -> None:
+def test_a_task_that_is_too_large_with_what_it_uses_is_named_with_its_size() -> None:
     large = bytes(75_000_000)
 
-    with pytest.raises(ValueTooLarge, match=r"argument 'x' is 71\.5 MiB"):
-        pickling.dump_arguments((1, large), {}, ["y", "x"])
-    with pytest.raises(ValueTooLarge, match=r"the result, a bytes, is 71\.5 MiB"):
-        pickling.dump_result(large)
+    def uses() -> int:
+        return len(large)
+
+    with pytest.raises(ValueTooLarge, match=r"uses.* is 71\.5 MiB pickled.*pass large values as arguments"):
+        pickling.dump_function(uses)
+
+
+def copy_of(payload: Payload) -> Payload:
+    """As a worker finds it: one pickle, and buffers of its own."""
+    return Payload([b"".join(payload.stream)], [memoryview(bytearray(buffer)) for buffer in payload.buffers])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(100_000.0),
+        np.arange(100_000).reshape(100, 1000)[:, ::2],
+        np.asfortranarray(np.arange(100_000.0).reshape(100, 1000)),
+        np.zeros(0),
+        np.array([{"an": "object"}] * 10, dtype=object),
+        np.arange(3),
+    ],
+)
+def test_an_array_arrives_as_it_was_and_can_be_changed(array: Any) -> None:
+    found = pickling.load_result(copy_of(pickling.dump_result([array, "and more"])))
+
+    assert (found[0] == array).all()
+    assert found[0].dtype == array.dtype
+    assert found[0].flags.writeable
+
+
+def test_a_table_arrives_as_it_was() -> None:
+    table = pd.DataFrame({"a": np.arange(50_000.0), "b": np.arange(50_000), "c": ["text"] * 50_000})
+
+    found = pickling.load_result(copy_of(pickling.dump_result(table)))
+
+    pd.testing.assert_frame_equal(found, table)
+    found.loc[0, "a"] = 7.0
+
+
+def test_large_parts_are_not_copied_when_they_are_pickled() -> None:
+    large, array = bytes(200_000), np.arange(100_000.0)
+
+    payload = pickling.dump_arguments((large, array), {}, ["x", "y"])
+
+    assert any(piece is large for piece in payload.stream)
+    assert [np.shares_memory(np.frombuffer(buffer), array) for buffer in payload.buffers] == [True]
+    assert payload.size < len(large) + array.nbytes + 2000
+
+
+def test_what_is_small_is_one_pickle() -> None:
+    payload = pickling.dump_arguments((np.arange(4000.0), b"x" * 20_000), {}, ["x", "y"])
+
+    assert not payload.buffers
+    assert pickling.load_arguments(b"".join(payload.stream))[0][1] == b"x" * 20_000
+
+
+def test_what_offers_its_memory_by_itself_stays_outside() -> None:
+    found = pickling.load_result(copy_of(payload := pickling.dump_result(Tensor(b"\x01" * 100_000))))
+
+    assert len(payload.buffers) == 1
+    assert bytes(found.memory) == b"\x01" * 100_000
+
+
+class Tensor:
+    """Like one of a library whose objects own memory."""
+
+    def __init__(self, memory: Any) -> None:
+        self.memory = memory
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Tensor, (pickle.PickleBuffer(self.memory),)
 
 
 def test_a_result_that_cannot_travel_is_named_by_its_type() -> None:

@@ -187,7 +187,7 @@ def test_wait_gives_done_and_not_done(there: MemorySubmitter) -> None:
 
 def test_as_completed_gives_runs_as_they_end(there: MemorySubmitter) -> None:
     runs = double.map([1, 2, 3], deferred=True)
-    there.end(str(runs[2].id), State.COMPLETED, value=pickling.dump_result(6))
+    there.end(str(runs[2].id), State.COMPLETED, value=pickling.dumps(6))
 
     assert [run.result() for run in nbtasks.as_completed(runs)] == [6, 2, 4]
 

@@ -1,0 +1,30 @@
+"""The one door to pickles; only clients and workers come here, broker and pool carry the bytes unopened."""
+
+from nbtasks.pickling.blame import REPR_CHARACTERS_MAX, safe_repr
+from nbtasks.pickling.failures import RemoteTraceback, dump_failure, load_failure
+from nbtasks.pickling.values import (
+    dump,
+    dump_arguments,
+    dump_function,
+    dump_result,
+    dumps,
+    load_arguments,
+    load_function,
+    load_result,
+)
+
+__all__ = [
+    "REPR_CHARACTERS_MAX",
+    "RemoteTraceback",
+    "dump",
+    "dump_arguments",
+    "dump_failure",
+    "dump_function",
+    "dump_result",
+    "dumps",
+    "load_arguments",
+    "load_failure",
+    "load_function",
+    "load_result",
+    "safe_repr",
+]

@@ -1,0 +1,280 @@
+"""Code, arguments and results, as bytes and back.
+
+Functions and classes of `__main__` and of notebooks travel by value, those of importable modules by
+reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import linecache
+import os
+import pickle
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import cloudpickle
+
+from nbtasks.core.codec import INLINE_BYTES_MAX, VALUE_BYTES_MAX
+from nbtasks.core.payload import Payload
+from nbtasks.errors import NotPicklable, ResultCorrupt, ValueTooLarge
+from nbtasks.pickling.blame import line_of, name_of, type_name, why_not
+
+PROTOCOL = 5
+MEBIBYTE = 2**20
+
+OUTSIDE_BYTES_MIN = 16 * 1024  # of a buffer that is not copied into the pickle
+
+_PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
+
+
+# -- functions ----------------------------------------------------------------------------------------
+
+
+def dump_function(function: Callable[..., Any]) -> tuple[bytes, str]:
+    """Pickle a function with the source lines that exist in no file.
+
+    Returns
+    -------
+    The bytes, and their digest.
+
+    Raises
+    ------
+    NotPicklable
+        The message names what the function uses and cannot travel.
+    """
+    try:
+        body, sources = _dump_code(function)
+    except Exception as error:
+        raise NotPicklable(why_not("the task", name_of(function), function, error, dumps)) from None
+    code = pickle.dumps((sources, body), PROTOCOL)
+    if len(code) > VALUE_BYTES_MAX:
+        raise ValueTooLarge(
+            f"the task {name_of(function)} with all that it uses is {_mib(len(code))} pickled; "
+            f"at most {_mib(VALUE_BYTES_MAX)} may travel: pass large values as arguments or by file"
+        )
+    return code, hashlib.blake2b(code, digest_size=16).hexdigest()
+
+
+def load_function(code: bytes) -> Callable[..., Any]:
+    """The function, with its source lines where tracebacks look for them."""
+    sources, body = pickle.loads(code)
+    for filename, source in sources:
+        entry = linecache.cache.get(filename)
+        if entry is None or entry[0] != len(source):
+            lines = source.splitlines(keepends=True)
+            # without a time stamp linecache never compares the entry with a file
+            linecache.cache[filename] = (len(source), None, lines, filename)
+    function: Callable[..., Any] = pickle.loads(body)
+    return function
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Cloudpickle, which also notes the files of functions and finds those that a decorator hides."""
+
+    def __init__(self, file: Any, takes_in: Callable[[pickle.PickleBuffer], bool] | None = None) -> None:
+        super().__init__(file, PROTOCOL, takes_in)
+        self.filenames: set[str] = set()
+
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) is types.FunctionType:
+            self.filenames.add(value.__code__.co_filename)
+            depth = _hidden_depth(value)
+            if depth:
+                return _find_hidden, (value.__module__, value.__qualname__, depth)
+        return super().reducer_override(value)
+
+
+def _dump_code(value: Any) -> tuple[bytes, tuple[tuple[str, str], ...]]:
+    file = io.BytesIO()
+    pickler = _Pickler(file)
+    pickler.dump(value)
+    sources = (
+        (filename, _cached_source(filename))
+        for filename in sorted(pickler.filenames)
+        if filename in linecache.cache and not os.path.exists(filename)
+    )
+    return file.getvalue(), tuple((filename, source) for filename, source in sources if source)
+
+
+def _cached_source(filename: str) -> str:
+    entry: Any = linecache.cache[filename]
+    return "".join(entry[2]) if len(entry) == 4 else ""
+
+
+def _hidden_depth(function: types.FunctionType) -> int:
+    """How many `__wrapped__` lead from the module's name to this function; 0: it is not found so.
+
+    A decorated function is not what its module holds under its name, so cloudpickle would send it by
+    value, with the globals that it uses.
+    """
+    module = sys.modules.get(function.__module__ or "")
+    if module is None or module.__name__ == "__main__" or module in _by_value():
+        return 0
+    found: Any = module
+    for name in function.__qualname__.split("."):
+        found = vars(found).get(name) if isinstance(found, (type, types.ModuleType)) else None
+    for depth in range(5):
+        if found is function:
+            return depth
+        found = getattr(found, "__wrapped__", None)
+        if found is None:
+            break
+    return 0
+
+
+def _by_value() -> Iterable[types.ModuleType]:
+    names = cloudpickle.list_registry_pickle_by_value()
+    return [sys.modules[name] for name in names if name in sys.modules]
+
+
+def _find_hidden(module: str, qualname: str, depth: int) -> Any:
+    __import__(module)
+    found: Any = sys.modules[module]
+    for name in qualname.split("."):
+        found = vars(found)[name]
+    for _ in range(depth):
+        found = found.__wrapped__
+    return found
+
+
+# -- arguments and results ----------------------------------------------------------------------------
+
+
+def dump_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Iterable[str] = ()) -> Payload:
+    """Pickle the arguments of one call.
+
+    Parameters
+    ----------
+    names
+        What the user calls the positional arguments, for errors.
+
+    Raises
+    ------
+    NotPicklable
+        The message names the argument.
+    """
+    whole = (args, dict(kwargs))
+    try:
+        return dump(whole)
+    except Exception as error:
+        for name, value in _named(args, kwargs, names):
+            try:
+                dumps(value)
+            except Exception as inner:
+                raise NotPicklable(why_not("argument", name, value, inner, dumps)) from None
+        raise NotPicklable(f"the arguments cannot be pickled: {line_of(error)}") from error
+
+
+def load_arguments(body: bytes | Payload) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    args, kwargs = _load(body)
+    return args, kwargs
+
+
+def dump_result(value: Any) -> Payload:
+    """Pickle what a task returned.
+
+    Raises
+    ------
+    NotPicklable
+        The message says what it is.
+    """
+    try:
+        return dump(value)
+    except Exception as error:
+        raise NotPicklable(why_not("the result", type_name(value), value, error, dumps)) from None
+
+
+def load_result(body: bytes | Payload) -> Any:
+    """What a task returned.
+
+    Raises
+    ------
+    ResultCorrupt
+        The bytes cannot be read, or a class that they need is not here.
+    """
+    try:
+        return _load(body)
+    except Exception as error:
+        size = body.size if isinstance(body, Payload) else len(body)
+        raise ResultCorrupt(
+            f"a result of {size:,} bytes is recorded but cannot be unpickled here: {line_of(error)}"
+        ) from error
+
+
+def dump(value: Any) -> Payload:
+    """Pickle a value of any size, without a copy of its large parts.
+
+    What offers its memory (arrays do) stays outside of the pickle if it is large; large bytes and texts
+    are pieces of the pickle of their own. If all is small, nothing lies outside.
+    """
+    if _is_plain(value):
+        return Payload([pickle.dumps(value, PROTOCOL)])
+    buffers: list[memoryview] = []
+
+    def takes_in(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < OUTSIDE_BYTES_MIN:
+            return True
+        buffers.append(raw)
+        return False
+
+    pieces = _Pieces()
+    _Pickler(pieces, takes_in).dump(value)
+    payload = Payload(pieces.all, buffers)
+    if buffers and payload.size <= INLINE_BYTES_MAX:
+        return Payload([dumps(value)])
+    return payload
+
+
+def _load(body: bytes | Payload) -> Any:
+    if not isinstance(body, Payload):
+        return pickle.loads(body)
+    stream = body.stream[0] if len(body.stream) == 1 else b"".join(body.stream)
+    return pickle.loads(stream, buffers=body.buffers)
+
+
+class _Pieces:
+    """A file to pickle into, which keeps what is written as it is."""
+
+    def __init__(self) -> None:
+        self.all: list[bytes] = []
+
+    def write(self, piece: Any) -> int:
+        # a bytearray may change before it is stored; the pickler's own frames are bytes
+        self.all.append(piece if type(piece) is bytes else bytes(piece))
+        return len(piece)
+
+
+def dumps(value: Any) -> bytes:
+    """Pickle by cloudpickle's rules; values for which plain pickle does the same take the short way."""
+    if _is_plain(value):
+        return pickle.dumps(value, PROTOCOL)
+    return _dump_code(value)[0]
+
+
+def _is_plain(value: Any, depth: int = 3) -> bool:
+    kind = type(value)
+    if kind in _PLAIN:
+        return not (kind is bytes or kind is str) or len(value) < OUTSIDE_BYTES_MIN
+    if depth and (kind is tuple or kind is list) and len(value) <= 100:
+        return all(_is_plain(item, depth - 1) for item in value)
+    if depth and kind is dict and len(value) <= 100:
+        return all(_is_plain(k, 1) and _is_plain(v, depth - 1) for k, v in value.items())
+    return False
+
+
+def _named(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Iterable[str]
+) -> Iterable[tuple[str, Any]]:
+    known = list(names)
+    known += [f"argument {i + 1}" for i in range(len(known), len(args))]
+    yield from zip(known, args, strict=False)
+    yield from kwargs.items()
+
+
+def _mib(size: int) -> str:
+    return f"{size / MEBIBYTE:.1f} MiB"
