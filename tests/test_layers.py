@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "nbtasks"
 LINES_MAX = 450
-LONGER = {"core.messages": 600}  # a list of definitions: split, it would be no easier to read
+LONGER = {"core.messages": 750}  # a list of definitions: split, it would be no easier to read
 
 # An import goes to a lower layer, or stays within its own part.
 LAYERS: dict[str, int] = {

@@ -167,6 +167,13 @@ class TellEnd(NamedTuple):
     run: RunId
 
 
+class Publish(NamedTuple):
+    """Tell whoever observes `topic`; it may be lost."""
+
+    topic: str
+    message: Message
+
+
 class Look(NamedTuple):
     """Answer a query from the committed rows."""
 
@@ -174,7 +181,7 @@ class Look(NamedTuple):
     query: Union[GetRuns, GetRun, GetValue, GetOutput]
 
 
-Sent = Union[Send, PushRun, TellEnd, Look]
+Sent = Union[Send, PushRun, TellEnd, Publish, Look]
 
 
 class Output(msgspec.Struct):
