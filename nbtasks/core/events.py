@@ -111,6 +111,9 @@ class Events:
         self._recent, self._failed = {}, {}
         for row in self._newest():
             self._remember(row.run, row, row.state in _FAILED_NAMES)
+        out = self._ledger.out
+        for record in [*(new.record for new in out.new), *out.changed.values()]:
+            self._remember(record.run, record, record.state in _FAILED)  # the table does not know it yet
         self._is_board_changed = True
 
     # -- what changes ----------------------------------------------------------------------------------

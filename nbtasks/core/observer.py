@@ -93,7 +93,7 @@ class Observer:
                 return None
             return self._believe(subject, message.board, now)
         subject = self._subjects.get(message.run)
-        if subject is None or not _is_later(message, subject.seen):
+        if subject is None or not _is_later(message, subject.seen, 1):
             return None
         return self._believe(subject, message, now)
 
@@ -111,7 +111,8 @@ class Observer:
             found = message.board if is_news else None
         elif isinstance(message, RunFound) and message.row is not None:
             told = changed_of_info(message.row)
-            found = told if _is_later(told, subject.seen) else None
+            # its message may say meanwhile why it waits
+            found = told if _is_later(told, subject.seen, 0) else None
         if found is None or found == subject.seen:
             subject.pause_s = min(2 * subject.pause_s, SILENT_S_MAX)
             subject.ask_at = now.mono_s + subject.pause_s
@@ -151,5 +152,5 @@ def _is_newer(board: Board, seen: Board | RunChanged | None, least: int) -> bool
     return not isinstance(seen, Board) or seen.boot != board.boot or board.number >= seen.number + least
 
 
-def _is_later(run: RunChanged, seen: Board | RunChanged | None) -> bool:
-    return not isinstance(seen, RunChanged) or run.steps > seen.steps
+def _is_later(run: RunChanged, seen: Board | RunChanged | None, least: int) -> bool:
+    return not isinstance(seen, RunChanged) or run.steps >= seen.steps + least

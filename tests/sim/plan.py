@@ -53,6 +53,7 @@ class Plan(NamedTuple):
     workers: int
     second_pool: bool  # one that serves certain tasks
     stays: bool
+    observes: bool  # the clients look at the board and at some of their runs
 
     @property
     def calm(self) -> bool:
@@ -100,6 +101,7 @@ def draw(rng: Random) -> Plan:
         workers=rng.choice((1, 2, 3)),
         second_pool=rng.random() < 0.3,
         stays=rng.random() < 0.7,
+        observes=rng.random() < 0.3,
     )
 
 
