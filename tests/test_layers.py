@@ -55,6 +55,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "jupyter_client": ("pool", "jupyter"),
     "ipykernel": ("worker", "jupyter"),
     "IPython": ("worker", "jupyter"),
+    "anywidget": ("jupyter",),
     "ipywidgets": ("jupyter",),
     "click": ("cli",),
     "rich": ("cli",),
@@ -81,6 +82,7 @@ PURE = {
 }
 HEAVY = {
     "IPython",
+    "anywidget",
     "cloudpickle",
     "ipykernel",
     "ipywidgets",

@@ -26,6 +26,7 @@ from nbtasks.core.messages import (
     Board,
     Cancel,
     Done,
+    GetBoard,
     GetOutput,
     GetRun,
     GetRuns,
@@ -267,6 +268,10 @@ class Client:
             after = answer.more
 
     # -- looking ------------------------------------------------------------------------------------------
+
+    def board(self) -> Board:
+        """What runs, waits and failed, as it is now."""
+        return self._ask(GetBoard, messages.BoardFound).board
 
     def observe_run(self, run: RunId, look: Callable[[RunChanged | None], object]) -> Observation:
         """Have `look` called with what is new of a run, a few times a second at most, until it is closed.

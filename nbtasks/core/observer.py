@@ -75,7 +75,8 @@ class Observer:
     def restarted(self, now: Now) -> None:
         """Another broker is there, or we were cut off: what happened meanwhile was not heard."""
         for subject in self._subjects.values():
-            subject.ask_at, subject.pause_s = now.mono_s, SILENT_S
+            # whoever looks is told again, also that nothing changed
+            subject.ask_at, subject.pause_s, subject.seen = now.mono_s, SILENT_S, None
 
     # -- news ------------------------------------------------------------------------------------------
 
