@@ -63,6 +63,7 @@ class Deck:
             cards, self._cards = self.cards, {}
         for card in cards:
             card.close()
+        self.writer.stop()
 
 
 def _key(kind: str, client: Client, subject: Any) -> tuple[Any, ...]:

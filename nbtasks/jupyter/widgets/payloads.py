@@ -132,7 +132,7 @@ def parts(counts: Mapping[str, int]) -> list[Data]:
 def _tasks(told: Sequence[TaskCounts]) -> list[Data]:
     shown = [task for task in told if task.key][:TASKS_MAX]
     hidden = told[len(shown) :]
-    rows = [_task(task.key, task.name, task.counts) for task in shown]
+    rows = [_task(str(i), task.name, task.counts) for i, task in enumerate(shown)]
     if hidden:
         summed: dict[str, int] = {}
         for task in hidden:

@@ -39,6 +39,7 @@ class Writer:
         self._needed = threading.Condition()
         self._marked: dict[Writable, None] = {}
         self._not_before: dict[Writable, float] = {}
+        self._linger_s = LINGER_S
         self._thread: threading.Thread | None = None
         self._tick: list[float] = []  # when the last `CARDS_PER_TICK_MAX` cards were written
 
@@ -55,6 +56,13 @@ class Writer:
         with self._needed:
             self._marked.pop(card, None)
             self._not_before.pop(card, None)
+
+    def stop(self) -> None:
+        """Write nothing more, and let the thread end now; a later mark starts another."""
+        with self._needed:
+            self._marked.clear()
+            self._linger_s = 0.0
+            self._needed.notify()
 
     def turn(self) -> float | None:
         """Write what is due; returns the seconds until something else may be, None if nothing is marked."""
@@ -100,8 +108,8 @@ class Writer:
             with self._needed:
                 if self._marked and wait_s is None:
                     continue  # marked just now
-                self._needed.wait(LINGER_S if wait_s is None else wait_s)
-                if wait_s is None and not self._marked:
+                self._needed.wait(self._linger_s if wait_s is None else wait_s)
+                if not self._marked and (wait_s is None or not self._linger_s):
                     self._not_before.clear()
-                    self._thread = None
+                    self._thread, self._linger_s = None, LINGER_S
                     return
