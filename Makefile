@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LAB_STAMP := $(VENV)/.installed-lab
 
-.PHONY: help demo test lab check sim fresh clean
+.PHONY: help demo test lab check sim bench-board fresh clean
 
 help:
 	@echo "make demo          run the quick-start notebook in a real kernel, with live progress here"
@@ -15,6 +15,7 @@ help:
 	@echo "make check         formatting, lint, types"
 	@echo "make lab           open JupyterLab on the notebooks"
 	@echo "make sim SEEDS=n   run n seeds of the simulator"
+	@echo "make bench-board   what a live board costs the notebook that shows it"
 	@echo "make fresh         clone HEAD, then do there what a newcomer does"
 
 $(STAMP): pyproject.toml
@@ -45,6 +46,9 @@ lab: $(LAB_STAMP)
 
 sim: $(STAMP)
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+bench-board: $(STAMP)
+	$(BIN)/python -m tests.bench.board
 
 # Only the standard library: the walk makes its own environment.
 fresh:
