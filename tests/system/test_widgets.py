@@ -8,6 +8,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 import nbtasks
@@ -198,6 +199,32 @@ def test_a_widget_is_written_while_its_cell_is_busy(notebook: Notebook) -> None:
 
     model = data[widgets.VIEW]["model_id"]  # type: ignore[index]
     until(lambda: notebook._client.widget_state[model]["value"]["state"] == "Completed", "the page has it")
+
+
+def test_a_click_arrives_while_the_cell_is_busy(home: Path) -> None:
+    with environment({"NBTASKS_WIDGETS": "1"}):
+        manager, kernel = start_new_kernel(kernel_name="python3")
+    try:
+        kernel.execute_interactive(f"%load_ext nbtasks\n%nbtasks start -w 0\n{TASK}", output_hook=print)
+        shown: list[Any] = []
+        kernel.execute_interactive("run = add.delay(1, 2)\nrun", output_hook=shown.append)
+        [data] = [m["content"]["data"] for m in shown if m["msg_type"] == "execute_result"]
+        kernel.control_channel.send(kernel.session.msg("create_subshell_request"))
+        subshell = kernel.control_channel.get_msg(timeout=CELL_S)["content"]["subshell_id"]
+
+        busy = kernel.execute(BUSY.replace('"Completed"', '"Cancelled"'))
+        content = {"comm_id": data[widgets.VIEW]["model_id"]}
+        click = {"method": "custom", "content": {"do": "cancel"}}
+        message = kernel.session.msg("comm_msg", {**content, "data": click})
+        message["header"]["subshell_id"] = subshell
+        kernel.shell_channel.send(message)
+
+        replies = iter(lambda: kernel.get_shell_msg(timeout=CELL_S), None)
+        reply = next(reply for reply in replies if reply["parent_header"].get("msg_id") == busy)
+        assert reply["content"]["status"] == "ok"
+    finally:
+        kernel.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def test_unloading_closes_the_widgets(notebook: Notebook) -> None:

@@ -32,6 +32,10 @@ class Face(anywidget.AnyWidget):
         super().__init__(value=value)
         self._hear: Callable[[dict[str, Any]], object] | None = hear
         self.on_msg(self._on_message)
+        if hasattr(self.comm, "_reply_subshell_for"):
+            # ipykernel 7.4 would take a click to the thread that displayed us, where it waits for a busy cell
+            # to end; ours may come in any thread, so the subshell that the front end chose is right
+            self.comm._reply_subshell_for = None
 
     def _on_message(self, _: Any, content: Any, __: Any) -> None:
         hear = self._hear
