@@ -95,6 +95,11 @@ class Link:
     def broker_pid(self) -> int:
         return self._way.pid
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed; nothing is heard any more."""
+        return self._is_over
+
     def open(self, starts_again: bool = False) -> None:
         """See that there is a broker and that it knows us.
 
@@ -312,7 +317,8 @@ class Link:
 
     def _call_due(self) -> None:
         while self._due:
-            due, self._due = self._due, []
+            with self._lock:
+                due, self._due = self._due, []
             for callback in due:
                 callback()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
@@ -13,7 +14,7 @@ from nbclient import NotebookClient
 
 import nbtasks
 from nbtasks.core.messages import Board, RunChanged
-from nbtasks.jupyter import widgets
+from nbtasks.jupyter import completion, widgets
 from nbtasks.jupyter.widgets import deck
 from tests.homes import environment
 from tests.system import tasks
@@ -143,6 +144,38 @@ def test_observers_agree_and_hear_nothing_after_they_closed(client: Any) -> None
 
     assert (len(seen), len(changes)) == heard
     assert client.board().counts == {"COMPLETED": 2}
+
+
+def test_what_two_threads_tell_is_seen_in_order(client: Any) -> None:
+    seen: list[int] = []
+    observation = client.observe_board(lambda board: seen.append(board.number) if board else None)
+    until(lambda: seen, "the first board is seen")
+    older = observation._last
+
+    observation._call(msgspec.structs.replace(older, number=99))
+    observation._call(older)
+    observation.close()
+
+    assert seen[-1] == 99
+
+
+def test_a_board_of_a_client_that_was_closed_is_followed_by_a_new_one(page: Page, client: Any) -> None:
+    first = model_of(widgets.view_of_board(client))
+    until(lambda: page.updates(first), "it is drawn")
+    client.close()
+    until(lambda: page.updates(first)[-1]["note"], "it says that it may be old")
+
+    second = model_of(widgets.view_of_board(client))
+
+    assert second != first
+    until(lambda: page.updates(second), "the new one is drawn")
+    assert not page.closed()
+
+
+def test_task_names_are_completed(client: Any) -> None:
+    nbtasks.task(tasks.double).delay(1)
+
+    assert completion._offered(["runs", "--task", ""]) == ["double"]
 
 
 def test_runs_of_a_former_broker_are_on_the_board_under_their_task(client: Any) -> None:

@@ -42,7 +42,10 @@ class Deck:
         with self._lock:
             found = self._cards.get(key)
             if found is not None and not found.is_closed:
-                return found
+                if found.is_watching or found.is_settled():
+                    return found
+                # its client was closed and opened again: what hangs on the page stays as it is
+                self._cards[(*key, found.model_id)] = self._cards.pop(key)
             if sum(card.is_watching for card in self._cards.values()) >= WATCHING_MAX:
                 return None
             made = _KINDS[kind](client, self.writer, subject)
