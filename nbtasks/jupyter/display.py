@@ -39,12 +39,16 @@ class RunTable:
 class BoardView:
     """What `%nbtasks board` gives: the board as it is when it is displayed, and live where that is seen."""
 
-    def __init__(self, client: Client, is_live: bool) -> None:
+    def __init__(self, client: Client, shell: InteractiveShell | None) -> None:
         self._client = client
-        self._is_live = is_live
+        self._shell = shell
 
     def __repr__(self) -> str:
-        return f"Board of {views.counts_text(self._client.status().counts)}"
+        counts = f"Board of {views.counts_text(self._client.board().counts)}"
+        if self._shell is None or _is_kernel(self._shell):
+            return counts
+        # a terminal has nothing else to show
+        return "\n".join([counts, *views.runs_text(rows(self._client.runs(limit=20))).split("\n")[1:]])
 
     def _repr_html_(self) -> str:
         counts, now_s = self._client.status().counts, time.time()
@@ -52,7 +56,7 @@ class BoardView:
         return views.runs_html(shown, now_s, sum(counts.values()))
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        return widgets.view_of_board(self._client) if self._is_live else {}
+        return widgets.view_of_board(self._client) if widgets.is_live(self._shell) else {}
 
 
 def rows(runs: Iterable[Run]) -> list[views.Row]:

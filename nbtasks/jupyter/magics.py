@@ -17,7 +17,7 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from nbtasks import views
 from nbtasks.errors import NbtasksError
-from nbtasks.jupyter import session, widgets
+from nbtasks.jupyter import session
 from nbtasks.jupyter.display import BoardView, RunTable
 from nbtasks.run import Run
 
@@ -110,7 +110,7 @@ class NbtasksMagics(Magics):
         return RunTable(found)
 
     def _on_board(self, arguments: Namespace) -> BoardView:
-        return BoardView(session.running(), widgets.is_live(self.shell))
+        return BoardView(session.running(), self.shell)
 
     def _on_logs(self, arguments: Namespace) -> None:
         if len(arguments.words) != 1:

@@ -7,6 +7,7 @@ than the rest of nbtasks. What cannot be shown live is left to text and HTML.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,9 @@ def view_of_board(client: Client) -> dict[str, Any]:
 
 def close_all() -> None:
     """Close every widget, if there ever was one."""
-    if "deck" in globals():
-        globals()["deck"].close_all()
+    deck = sys.modules.get(f"{__name__}.deck")
+    if deck is not None:
+        deck.close_all()
 
 
 def _view(kind: str, client: Client, subject: Any) -> dict[str, Any]:
