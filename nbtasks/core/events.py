@@ -24,7 +24,7 @@ from nbtasks.core.messages import (
     RunInfo,
     TaskCounts,
 )
-from nbtasks.core.records import Now, Publish, RunRecord
+from nbtasks.core.records import Announce, Now, RunRecord
 from nbtasks.core.staff import Staff
 from nbtasks.core.states import FINAL, State, StateType
 from nbtasks.core.timers import Timers
@@ -159,10 +159,10 @@ class Events:
         sends = self._ledger.out.sends
         if self._is_board_changed and self.is_board_observed:
             self._number += 1
-            sends.append(Publish(BOARD, BoardChanged(self.board())))
+            sends.append(Announce(BOARD, BoardChanged(self.board())))
         self._is_board_changed = False
         for run in list(islice(self._changed, RUNS_PER_TICK_MAX)):
-            sends.append(Publish(run_topic(run), changed_of_record(self._changed.pop(run))))
+            sends.append(Announce(run_topic(run), changed_of_record(self._changed.pop(run))))
 
     def board(self) -> Board:
         """The board as it stands."""

@@ -152,7 +152,7 @@ class Send(NamedTuple):
 
 
 class PushRun(NamedTuple):
-    """Publish the current attempt of `record` to its worker; the edge attaches code and arguments."""
+    """Announce the current attempt of `record` to its worker; the edge attaches code and arguments."""
 
     record: RunRecord
     again: bool  # not the first time: leave nothing out
@@ -167,7 +167,7 @@ class TellEnd(NamedTuple):
     run: RunId
 
 
-class Publish(NamedTuple):
+class Announce(NamedTuple):
     """Tell whoever observes `topic`; it may be lost."""
 
     topic: str
@@ -181,7 +181,7 @@ class Look(NamedTuple):
     query: Union[GetRuns, GetRun, GetValue, GetOutput]
 
 
-Sent = Union[Send, PushRun, TellEnd, Publish, Look]
+Sent = Union[Send, PushRun, TellEnd, Announce, Look]
 
 
 class Output(msgspec.Struct):

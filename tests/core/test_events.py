@@ -8,14 +8,14 @@ from nbtasks.core import events
 from nbtasks.core import messages as m
 from nbtasks.core.broker import Broker, Limits
 from nbtasks.core.events import BOARD, run_topic
-from nbtasks.core.records import Publish, RunRecord
+from nbtasks.core.records import Announce, RunRecord
 from nbtasks.core.states import State
 from tests.core.given import SPEC, Desk, at, desk, finished, submit
 
 
 def told(broker: Desk) -> list[Any]:
     """The events of the last pass."""
-    return [item.message for item in broker.output.sends if isinstance(item, Publish)]
+    return [item.message for item in broker.output.sends if isinstance(item, Announce)]
 
 
 def boards(broker: Desk) -> list[m.Board]:
@@ -202,14 +202,14 @@ def test_runs_of_a_former_broker_are_counted_by_task_once_they_are_looked_up() -
     broker.restore([live], [], {"PENDING": 1, "COMPLETED": 2}, 3, at(0))
     broker.observed(BOARD, True)
     broker.tick(at(0))
-    [before] = [item.message.board for item in broker.take().sends if isinstance(item, Publish)]
+    [before] = [item.message.board for item in broker.take().sends if isinstance(item, Announce)]
 
     ranges = []
     while wanted := broker.unattributed(2):
         ranges.append(wanted)
         broker.attribute(wanted[1], [(SPEC, "COMPLETED", 2)] if wanted[0] == 1 else [])
     broker.tick(at(1))
-    [after] = [item.message.board for item in broker.take().sends if isinstance(item, Publish)]
+    [after] = [item.message.board for item in broker.take().sends if isinstance(item, Announce)]
 
     assert ranges == [(1, 2), (3, 3)]
     assert before.counts == after.counts == {"PENDING": 1, "COMPLETED": 2}

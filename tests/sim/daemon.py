@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtasks.core.broker import Broker, Limits
 from nbtasks.core.messages import Exited, HelloClient, HelloPool, HelloWorker, Left, Message, PeerId
-from nbtasks.core.records import Now, Output, PeerRecord, Publish, PushRun, Send, TellEnd
+from nbtasks.core.records import Announce, Now, Output, PeerRecord, PushRun, Send, TellEnd
 from tests.sim.peers import WorkerProcess
 from tests.sim.process import Process
 from tests.sim.trace import short
@@ -198,7 +198,7 @@ class BrokerProcess:
                     frames.setdefault((item.record.worker, True), []).append(disk.push(item))
             elif isinstance(item, TellEnd):
                 frames.setdefault((item.peer, True), []).append(disk.told(item))
-            elif isinstance(item, Publish):
+            elif isinstance(item, Announce):
                 judge.publishing(item)
                 for peer, topics in self._listening.items():
                     if item.topic in topics and peer in self._subscribed:

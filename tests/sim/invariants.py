@@ -14,11 +14,11 @@ from nbtasks.core import messages as m
 from nbtasks.core.broker import Broker
 from nbtasks.core.events import ROWS_MAX, changed_of_record, row_of_record
 from nbtasks.core.records import (
+    Announce,
     Now,
     Output,
     PeerRecord,
     PoolRecord,
-    Publish,
     PushRun,
     RunRecord,
     Send,
@@ -270,7 +270,7 @@ class Judge:
                 begun = (row.attempt, message.worker) in self._marked.get(row.run, ())
                 assert not (begun and row.worker == message.worker), f"{message}, but {short(row)}"
 
-    def publishing(self, item: Publish) -> None:
+    def publishing(self, item: Announce) -> None:
         """Judge an event that is about to be told: it is what the table says."""
         message = item.message
         if isinstance(message, m.BoardChanged):
