@@ -36,7 +36,7 @@ from nbtasks.core.messages import (
 from nbtasks.core.messages import (
     Output as OutputMessage,
 )
-from nbtasks.core.records import Announce, Look, Output, PushRun, RunRecord, Send, TellEnd
+from nbtasks.core.records import Announce, Look, Output, Publish, PushRun, RunRecord, Send, TellEnd
 from nbtasks.wire.sockets import BROKER, topic_of
 
 ROUTES_MAX = 20_000  # peers whose way back is remembered
@@ -117,6 +117,8 @@ class Answers:
         for item in output.sends:
             if isinstance(item, Send):
                 direct.setdefault(item.peer, []).append(item.message)
+            elif isinstance(item, Publish):
+                published.setdefault(item.peer, []).append(item.message)
             elif isinstance(item, PushRun):
                 record = item.record
                 if record.seq not in pushed and (push := self._push(item, mono_s)):
@@ -129,10 +131,11 @@ class Answers:
                 self._channels.publish(item.topic.encode(), codec.encode(BROKER, [item.message]))
             else:
                 direct.setdefault(item.peer, []).append(self._look(item))
-        for peer, messages in direct.items():
-            self._send(peer, messages)
+        # first what somebody waits for to go on
         for peer, messages in published.items():
             self._publish(peer, messages)
+        for peer, messages in direct.items():
+            self._send(peer, messages)
 
     def _send(self, peer: PeerId, messages: list[Message]) -> None:
         route = self._routes.get(peer)

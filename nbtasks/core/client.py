@@ -6,11 +6,11 @@ calls us a Stranger; after its Welcome everything open is said again.
 
 from __future__ import annotations
 
-from functools import singledispatchmethod
 from typing import NamedTuple, Union
 
 import msgspec
 
+from nbtasks.core.dispatch import Dispatch
 from nbtasks.core.messages import (
     Accepted,
     Beat,
@@ -95,6 +95,7 @@ class Answered(NamedTuple):
     message: Message
 
 
+Answer = Union[Runs, RunFound, Value, Output, Status, BoardFound, Done, NotDone]
 Event = Union[
     Connected, Turned, Recorded, NotRecorded, RunEnded, RunMissing, BrokerClosed, Answered, BoardSeen, RunSeen
 ]  # fmt: skip
@@ -198,12 +199,10 @@ class Client:
 
     def handle(self, message: Message, now: Now) -> ClientEffects:
         effects = ClientEffects()
-        self._on(message, now, effects)
+        self._on[type(message)](self, message, now, effects)
         return effects
 
-    @singledispatchmethod
-    def _on(self, message: Message, now: Now, effects: ClientEffects) -> None:
-        raise TypeError(f"not a message to a client: {message!r}")
+    _on = Dispatch("client")
 
     @_on.register
     def _on_welcome(self, message: Welcome, now: Now, effects: ClientEffects) -> None:
@@ -266,22 +265,14 @@ class Client:
         if self._boot:
             effects.events.append(BrokerClosed())
 
-    @_on.register(BoardChanged)
-    @_on.register(RunChanged)
+    @_on.register
     def _on_event(self, message: BoardChanged | RunChanged, now: Now, effects: ClientEffects) -> None:
         if seen := self._observer.heard(message, self._boot, now):
             effects.events.append(seen)
 
-    @_on.register(Runs)
-    @_on.register(RunFound)
-    @_on.register(Value)
-    @_on.register(Output)
-    @_on.register(Status)
-    @_on.register(BoardFound)
-    @_on.register(Done)
-    @_on.register(NotDone)
-    def _on_answer(self, message: Message, now: Now, effects: ClientEffects) -> None:
-        request: int = message.request  # type: ignore[attr-defined]
+    @_on.register
+    def _on_answer(self, message: Answer, now: Now, effects: ClientEffects) -> None:
+        request = message.request
         if request in self._watches:
             self._drop_watch(request)
         elif not self._requests.pop(request, None):

@@ -151,8 +151,15 @@ class Send(NamedTuple):
     message: Message
 
 
+class Publish(NamedTuple):
+    """Say `message` to a worker in one frame with what is pushed to it."""
+
+    peer: PeerId
+    message: Message
+
+
 class PushRun(NamedTuple):
-    """Announce the current attempt of `record` to its worker; the edge attaches code and arguments."""
+    """Publish the current attempt of `record` to its worker; the edge attaches code and arguments."""
 
     record: RunRecord
     again: bool  # not the first time: leave nothing out
@@ -181,7 +188,7 @@ class Look(NamedTuple):
     query: Union[GetRuns, GetRun, GetValue, GetOutput]
 
 
-Sent = Union[Send, PushRun, TellEnd, Announce, Look]
+Sent = Union[Send, Publish, PushRun, TellEnd, Announce, Look]
 
 
 class Output(msgspec.Struct):

@@ -65,8 +65,8 @@ def _some(rng: Random, chance: float, *values: float) -> float:
     return rng.choice(values) if rng.random() < chance else 0.0
 
 
-def draw(rng: Random) -> Plan:
-    """Draw the mix of one seed."""
+def draw(rng: Random, observers: Random) -> Plan:
+    """Draw the mix of one seed; what `observers` decides leaves the rest of the day as it is."""
     half = 0.5
     return Plan(
         faults_s=rng.uniform(3, 8),
@@ -101,7 +101,7 @@ def draw(rng: Random) -> Plan:
         workers=rng.choice((1, 2, 3)),
         second_pool=rng.random() < 0.3,
         stays=rng.random() < 0.7,
-        observes=rng.random() < 0.3,
+        observes=observers.random() < 0.3,
     )
 
 

@@ -37,7 +37,7 @@ class World:
 
     def __init__(self, seed: int, tracing: bool = False) -> None:
         self.rng = Random(seed)
-        self.plan: Plan = draw(self.rng)
+        self.plan: Plan = draw(self.rng, Random(f"observers of {seed}"))
         self.mono_s = 100.0
         self._unix_offset_s = 1.7e9
         self.trace: list[str] = []
