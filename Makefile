@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 LAB_STAMP := $(VENV)/.installed-lab
 BENCH_STAMP := $(VENV)/.installed-bench
 
-.PHONY: help demo test lab check bench sim fresh clean
+.PHONY: help demo test lab check bench bench-board sim fresh clean
 
 help:
 	@echo "make demo          run the quick-start notebook in a real kernel, with live progress here"
@@ -17,6 +17,7 @@ help:
 	@echo "make lab           open JupyterLab on the notebooks"
 	@echo "make sim SEEDS=n   run n seeds of the simulator"
 	@echo "make bench         measure beside other systems; AGAINST=commit compares with that commit"
+	@echo "make bench-board   what a live board costs the notebook that shows it"
 	@echo "make fresh         clone HEAD, then do there what a newcomer does"
 
 $(STAMP): pyproject.toml
@@ -54,6 +55,9 @@ bench: $(BENCH_STAMP)
 
 sim: $(STAMP)
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+bench-board: $(STAMP)
+	$(BIN)/python -m tests.bench.board
 
 # Only the standard library: the walk makes its own environment.
 fresh:

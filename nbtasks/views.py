@@ -198,7 +198,11 @@ def many(number: int, word: str) -> str:
 
 def call(run: Row) -> str:
     """Write the call as the user wrote it, with the reprs that were kept."""
-    return f"{run.name}({', '.join(f'{name}={text}' for name, text in run.parameters)})"
+    return call_of(run.name, run.parameters)
+
+
+def call_of(task: str, parameters: Iterable[tuple[str, str]]) -> str:
+    return f"{task}({', '.join(f'{name}={text}' for name, text in parameters)})"
 
 
 def summary(rows: Sequence[Row], total: int | None = None) -> str:
@@ -250,6 +254,12 @@ def cells(run: Row, now_s: float) -> tuple[str, ...]:
         str(run.attempts),
         first_line(run.message),
     )
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Count all runs by state type: "12 runs: 2 running, 10 completed"."""
+    words = ", ".join(f"{number:,} {name.lower()}" for name, number in counts.items() if number)
+    return many(sum(counts.values()), "run") + (f": {words}" if words else "")
 
 
 def status_text(status: Any, home: str, now_s: float) -> str:

@@ -199,6 +199,11 @@ def test_verbs_are_completed(loaded: InteractiveShell) -> None:
     assert set(completions(loaded, "%nbtasks ")) == set(VERBS)
 
 
+def test_states_and_options_of_a_listing_are_completed(loaded: InteractiveShell) -> None:
+    assert completions(loaded, "%nbtasks runs --st") == ["--state"]
+    assert completions(loaded, "%nbtasks runs --state Cr") == ["Crashed"]
+
+
 def test_other_lines_are_completed_as_ever(loaded: InteractiveShell) -> None:
     loaded.user_ns["status_of_things"] = 1
 

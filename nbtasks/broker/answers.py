@@ -36,7 +36,7 @@ from nbtasks.core.messages import (
 from nbtasks.core.messages import (
     Output as OutputMessage,
 )
-from nbtasks.core.records import Look, Output, Publish, PushRun, RunRecord, Send, TellEnd
+from nbtasks.core.records import Announce, Look, Output, Publish, PushRun, RunRecord, Send, TellEnd
 from nbtasks.wire.sockets import BROKER, topic_of
 
 ROUTES_MAX = 20_000  # peers whose way back is remembered
@@ -127,6 +127,8 @@ class Answers:
             elif isinstance(item, TellEnd):
                 if (told := _told(item, endings.of(item.run))) is not None:
                     published.setdefault(item.peer, []).append(told)
+            elif isinstance(item, Announce):
+                self._channels.publish(item.topic.encode(), codec.encode(BROKER, [item.message]))
             else:
                 direct.setdefault(item.peer, []).append(self._look(item))
         # first what somebody waits for to go on

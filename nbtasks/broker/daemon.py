@@ -23,10 +23,11 @@ from nbtasks.broker.answers import Answers
 from nbtasks.broker.payloads import Payloads
 from nbtasks.broker.store import Store
 from nbtasks.broker.watches import Watches
-from nbtasks.core import codec
+from nbtasks.core import codec, events
 from nbtasks.core.broker import Broker, Limits
 from nbtasks.core.messages import (
     PROTOCOL,
+    BoardRow,
     Finished,
     HelloClient,
     HelloPool,
@@ -35,11 +36,13 @@ from nbtasks.core.messages import (
     Message,
     PeerId,
     Rejected,
+    RunFilter,
     Spec,
     Submit,
 )
 from nbtasks.core.policy import CRASHED
 from nbtasks.core.records import Now
+from nbtasks.core.states import StateType
 from nbtasks.core.version import VERSION
 from nbtasks.errors import ProtocolError, VersionMismatch
 from nbtasks.settings import Settings
@@ -49,11 +52,13 @@ from nbtasks.wire.connection import Connection
 from nbtasks.wire.keys import Keys
 from nbtasks.wire.lock import HomeLock
 from nbtasks.wire.process import ProcessWatch
-from nbtasks.wire.sockets import BROKER, BrokerSockets, Received
+from nbtasks.wire.sockets import BROKER, BrokerSockets, Received, Subscription
 
 FRAMES_PER_PASS = 500  # so that a flood does not keep the first sender waiting for its commit
 LOOK_S = 1.0  # between two looks at the home and the guard of the sockets
 GARBAGE_LOG_S = 10.0  # between two log lines about frames that cannot be read
+ATTRIBUTED_ROWS = 2000  # looked up in one pass, some milliseconds
+FAILED = (StateType.FAILED.value, StateType.CRASHED.value)
 GARBAGE_OBJECTS = 100_000  # new ones between two looks for cycles
 SPECS_MAX = 4096  # equal specs are kept once; so many are remembered
 
@@ -97,6 +102,7 @@ class Daemon:
             pid=os.getpid(),
             recorded=self._store.recorded,
             spec_id=self._spec_id,
+            newest=self._newest,
         )
         self._answers = Answers(
             self._sockets,
@@ -135,9 +141,8 @@ class Daemon:
         """One turn; True after the last one."""
         ready = self._sockets.poll(self._timeout_s(), self._fds())
         now = clock.now()
-        for peer in self._sockets.subscriptions():
-            self._answers.subscribed()
-            self._broker.subscribed(peer, now)
+        for subscription in self._sockets.subscriptions():
+            self._on_subscription(subscription, now)
         for received in self._sockets.receive(FRAMES_PER_PASS):
             self._take(received, now)
         for fd in ready:
@@ -145,7 +150,9 @@ class Daemon:
         if self._look_at <= now.mono_s:
             self._look(now)
         self._broker.tick(now)
-        return self._act(now)
+        is_last = self._act(now)
+        self._attribute()
+        return is_last
 
     def _act(self, now: Now) -> bool:
         output = self._broker.take()
@@ -162,6 +169,8 @@ class Daemon:
         return output.stop
 
     def _timeout_s(self) -> float:
+        if self._broker.unattributed(ATTRIBUTED_ROWS):
+            return 0.0
         wake_at = self._broker.wake_at()
         until = self._look_at if wake_at is None else min(wake_at, self._look_at)
         return max(0.0, until - time.monotonic())
@@ -202,6 +211,24 @@ class Daemon:
                 self._watches.hello(peer, message)
             elif isinstance(message, Left):
                 self._forget(peer)
+
+    def _on_subscription(self, subscription: Subscription, now: Now) -> None:
+        if not subscription.peer:
+            self._broker.observed(subscription.topic, subscription.is_on)
+        elif subscription.is_on:
+            self._answers.subscribed()
+            self._broker.subscribed(subscription.peer, now)
+
+    def _newest(self) -> list[BoardRow]:
+        """The rows that a board shows first: what failed last and what came last."""
+        failed, _ = self._store.runs(RunFilter(FAILED, limit=events.FAILED_MAX), events.FAILED_MAX)
+        newest, _ = self._store.runs(RunFilter(limit=events.ROWS_MAX), events.ROWS_MAX)
+        return [events.row_of_info(info) for info in reversed([*newest, *failed])]
+
+    def _attribute(self) -> None:
+        """For a board, find out of which tasks the runs of former brokers were, a range in each pass."""
+        if wanted := self._broker.unattributed(ATTRIBUTED_ROWS):
+            self._broker.attribute(wanted[1], self._store.finals_by_task(*wanted))
 
     def _reject(self, received: Received, reason: str, now: Now) -> None:
         answer = Rejected("version", f"{reason}; the broker is nbtasks {VERSION}")

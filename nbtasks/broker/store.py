@@ -272,6 +272,15 @@ class Store:
     def recorded(self, run: RunId) -> bool:
         return self._db.execute("SELECT 1 FROM run WHERE id = ?", (run,)).fetchone() is not None
 
+    def finals_by_task(self, first: int, last: int) -> list[tuple[Spec, str, int]]:
+        """Final runs with these sequence numbers, as (spec, state type, number of runs)."""
+        rows = self._db.execute(
+            "SELECT run.spec, state.state, count(*) FROM state CROSS JOIN run USING (seq) "
+            "WHERE state.seq BETWEEN ? AND ? GROUP BY run.spec, state.state",
+            (first, last),
+        ).fetchall()
+        return [(self._spec_of(key), TYPES[State(s)].value, n) for key, s, n in rows if s not in LIVE]
+
     def arguments(self, seq: int) -> bytes:
         """The pickled arguments of a run.
 

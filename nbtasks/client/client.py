@@ -17,14 +17,17 @@ from uuid import UUID
 from nbtasks import context, pickling, settings
 from nbtasks.client import pools, status
 from nbtasks.client.link import Link
+from nbtasks.client.observation import Observation
 from nbtasks.client.pools import Pool
 from nbtasks.client.status import Status
 from nbtasks.context import Fate, Served
 from nbtasks.core import messages
 from nbtasks.core.codec import INLINE_BYTES_MAX
 from nbtasks.core.messages import (
+    Board,
     Cancel,
     Done,
+    GetBoard,
     GetOutput,
     GetRun,
     GetRuns,
@@ -33,6 +36,7 @@ from nbtasks.core.messages import (
     Message,
     NewRun,
     NotDone,
+    RunChanged,
     RunFilter,
     RunFound,
     RunId,
@@ -42,6 +46,7 @@ from nbtasks.core.messages import (
     StopBroker,
     Submit,
 )
+from nbtasks.core.observer import BOARD_NAME
 from nbtasks.core.payload import Payload
 from nbtasks.errors import (
     BrokerUnavailable,
@@ -279,6 +284,24 @@ class Client:
             if not answer.more:
                 return chunks
             after = answer.more
+
+    # -- looking ------------------------------------------------------------------------------------------
+
+    def board(self) -> Board:
+        """What runs, waits and failed, as it is now."""
+        return self._ask(GetBoard, messages.BoardFound).board
+
+    def observe_run(self, run: RunId, look: Callable[[RunChanged | None], object]) -> Observation:
+        """Have `look` called with what is new of a run, a few times a second at most, until it is closed.
+
+        It is called at once with what is recorded, in whatever thread listens: it must be quick and must not
+        ask this client anything. None says that the broker is gone.
+        """
+        return Observation(self._opened(), run, look)
+
+    def observe_board(self, look: Callable[[Board | None], object]) -> Observation:
+        """Have `look` called with the board whenever it changed; otherwise as `observe_run`."""
+        return Observation(self._opened(), BOARD_NAME, look)
 
     # -- for users ----------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Union
 from weakref import WeakValueDictionary
 
 from nbtasks.client.way import START_S, Way
@@ -34,7 +35,9 @@ from nbtasks.core.client import (
 from nbtasks.core.client import (
     Client as Machine,
 )
-from nbtasks.core.messages import Ended, HelloClient, Message, RunId, Submit
+from nbtasks.core.events import BOARD, run_topic
+from nbtasks.core.messages import Board, Ended, HelloClient, Message, RunChanged, RunId, Submit
+from nbtasks.core.observer import BOARD_NAME, BoardSeen, RunSeen
 from nbtasks.core.version import VERSION
 from nbtasks.errors import BrokerUnavailable, NbtasksError, QueueFull, VersionMismatch
 from nbtasks.wire import clock
@@ -47,6 +50,9 @@ CALLER, THREAD = 0, 1  # who listens
 LISTENS, NAPS, SLEEPS = "listens", "naps", "sleeps"  # what our thread does
 
 log = logging.getLogger("nbtasks.client")
+
+
+Look = Callable[[Union[Board, RunChanged, None]], object]
 
 
 class Link:
@@ -80,6 +86,7 @@ class Link:
         self._answers: dict[int, Message] = {}
         self._fates: WeakValueDictionary[RunId, Fate] = WeakValueDictionary()
         self._kept: dict[RunId, Fate] = {}
+        self._observers: dict[RunId, list[Look]] = {}
         self._due: list[Callable[[], object]] = []  # to be called without the lock
 
     # -- the broker ---------------------------------------------------------------------------------------
@@ -87,6 +94,11 @@ class Link:
     @property
     def broker_pid(self) -> int:
         return self._way.pid
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed; nothing is heard any more."""
+        return self._is_over
 
     def open(self, starts_again: bool = False) -> None:
         """See that there is a broker and that it knows us.
@@ -115,8 +127,12 @@ class Link:
     def _find(self) -> None:
         found = self._way.find(self._is_stopped)
         with self._lock:
+            before = self._way.sockets
             if self._way.adopt(found):
                 self._machine.lost(clock.now())
+            if self._way.sockets is not before:
+                for name in self._observers:
+                    self._listen_to(name, True)
             self._is_stopped, self._trouble = False, None
 
     # -- what callers want --------------------------------------------------------------------------------
@@ -183,6 +199,32 @@ class Link:
                 self._last_call_s = 0.0  # our thread is to listen at once
                 self._wake_thread(from_nap=True)
 
+    def observe(self, name: RunId, look: Look) -> None:
+        """Have `look` called with what is new of a run, or of the board (`BOARD_NAME`), until `unobserve`.
+
+        It is called by whoever listens, and with None when nothing will be heard any more.
+        """
+        with self._lock:
+            if name not in self._observers:
+                self._listen_to(name, True)
+                self._perform(self._machine.observe(name, clock.now()))
+            self._observers.setdefault(name, []).append(look)
+            self._wake_thread()
+
+    def unobserve(self, name: RunId, look: Look) -> None:
+        with self._lock:
+            looks = self._observers.get(name, [])
+            if look in looks:
+                looks.remove(look)
+                if not looks:
+                    del self._observers[name]
+                    self._machine.unobserve(name)
+                    self._listen_to(name, False)
+
+    def _listen_to(self, name: RunId, is_on: bool) -> None:
+        if self._way.sockets is not None:
+            self._way.sockets.listen(run_topic(name) if name else BOARD, is_on)
+
     # -- listening ----------------------------------------------------------------------------------------
 
     def wait(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
@@ -219,7 +261,7 @@ class Link:
                 if listens:
                     self._caller_listens = False
                     self._changed.notify_all()
-                if self._machine.watched:
+                if self._machine.watched or self._observers:
                     self._wake_thread()
 
     def _listen(self, timeout_s: float, who: int) -> None:
@@ -277,7 +319,8 @@ class Link:
 
     def _call_due(self) -> None:
         while self._due:
-            due, self._due = self._due, []
+            with self._lock:
+                due, self._due = self._due, []
             for callback in due:
                 callback()
 
@@ -295,6 +338,8 @@ class Link:
         self._trouble = error
         for fate in self._kept.values():
             self._due += [partial(lost, error) for lost in fate.losses()]
+        for looks in self._observers.values():
+            self._due += [partial(look, None) for look in looks]
         self._changed.notify_all()
 
     # -- what the machine says ----------------------------------------------------------------------------
@@ -314,6 +359,10 @@ class Link:
             self._settle(event.ended.run, event.ended)
         elif isinstance(event, RunMissing):
             self._settle(event.run, None)
+        elif isinstance(event, BoardSeen):
+            self._due += [partial(look, event.board) for look in self._observers.get(BOARD_NAME, ())]
+        elif isinstance(event, RunSeen):
+            self._due += [partial(look, event.run) for look in self._observers.get(event.run.run, ())]
         elif isinstance(event, Recorded):
             self._recorded.add(event.batch)
         elif isinstance(event, NotRecorded):
@@ -350,7 +399,7 @@ class Link:
             self._thread_does = LISTENS
         while not self._is_over:
             with self._lock:
-                if self._trouble is not None or not (self._machine.watched or self._kept):
+                if self._trouble is not None or not (self._machine.watched or self._kept or self._observers):
                     self._pause_thread(SLEEPS, None)
                     continue
                 if self._callers or time.monotonic() - self._last_call_s < QUIET_S:

@@ -13,16 +13,20 @@ from typing import Any
 import msgspec
 
 from nbtasks.core.attempts import Attempts
+from nbtasks.core.events import Events
 from nbtasks.core.finals import Finals
 from nbtasks.core.ledger import Ledger
 from nbtasks.core.messages import (
     Accepted,
     Acked,
     Beat,
+    BoardFound,
+    BoardRow,
     Cancel,
     Done,
     Exited,
     Finished,
+    GetBoard,
     GetOutput,
     GetRun,
     GetRuns,
@@ -37,6 +41,7 @@ from nbtasks.core.messages import (
     Returned,
     RunId,
     SetPool,
+    Spec,
     Started,
     Status,
     StopBroker,
@@ -65,6 +70,10 @@ def _always_new(run: RunId) -> bool:
     return False
 
 
+def _no_rows() -> list[BoardRow]:
+    return []
+
+
 class Broker:
     """The one that owns the journal of a home.
 
@@ -77,6 +86,8 @@ class Broker:
         may be said again long after its runs are final.
     spec_id
         Names a spec; equal specs have equal names.
+    newest
+        The committed rows that a board shows first; asked when somebody begins to look.
     """
 
     def __init__(
@@ -88,6 +99,7 @@ class Broker:
         pid: int = 0,
         recorded: Callable[[RunId], bool] = _always_new,
         spec_id: Callable[[Any], str] = str,
+        newest: Callable[[], list[BoardRow]] = _no_rows,
     ) -> None:
         self._limits = limits
         self._boot = boot
@@ -105,6 +117,7 @@ class Broker:
         self._presence = Presence(
             boot, pid, self._ledger, self._queue, self._staff, self._finals, self._attempts, self._timers
         )
+        self._events = Events(boot, self._ledger, self._staff, self._timers, newest)
         self._idle_from: float | None = now.mono_s
         self._handlers: dict[type, Callable[[Any, PeerId, Now], None]] = {
             Submit: self._on_submit,
@@ -117,6 +130,7 @@ class Broker:
             GetValue: self._on_query,
             GetOutput: self._on_query,
             GetStatus: self._on_query,
+            GetBoard: self._on_get_board,
             StopBroker: self._on_stop,
             SetPool: self._on_set_pool,
             Acked: self._on_acked,
@@ -174,6 +188,19 @@ class Broker:
         """The subscription of `peer` was seen: what is published for it from now on reaches it."""
         self._presence.subscribed(peer, now)
 
+    def observed(self, topic: str, is_on: bool) -> None:
+        """Somebody began (or ceased) to hear the events of `topic`."""
+        self._events.observed(topic, is_on)
+
+    def unattributed(self, rows: int) -> tuple[int, int] | None:
+        """Sequence numbers of at most `rows` runs whose tasks a board needs to know; None: all is known."""
+        return self._ledger.unattributed(rows) if self._events.is_board_observed else None
+
+    def attribute(self, upto: int, found: Iterable[tuple[Spec, str, int]]) -> None:
+        """Final runs up to this number are of these tasks: (spec, state type, number of runs)."""
+        self._ledger.attribute(upto, found)
+        self._events.changed()
+
     def process_gone(self, peer: PeerId, exited: Exited | None, now: Now) -> None:
         """A local process ended, as seen by this machine's kernel.
 
@@ -193,6 +220,7 @@ class Broker:
             self._presence.size_pools(now)
         self._presence.close_if_done(now)
         self._count_idle(now)
+        self._events.tick(now)
 
     def take(self) -> Output:
         """What has to be committed, then sent, since the last call."""
@@ -305,6 +333,9 @@ class Broker:
     def _on_query(self, message: Any, peer: PeerId, now: Now) -> None:
         self._ledger.out.sends.append(Look(peer, message))
 
+    def _on_get_board(self, message: GetBoard, peer: PeerId, now: Now) -> None:
+        self._send(peer, BoardFound(message.request, self._events.board()))
+
     def _on_stop(self, message: StopBroker, peer: PeerId, now: Now) -> None:
         self._send(peer, Done(message.request))
         self._presence.close(message.drain_s, now)
@@ -345,7 +376,7 @@ class Broker:
         elif kind == "kept":
             if seat := self._staff.seats.get(subject):
                 self._attempts.flush_kept(seat)
-        elif kind != "look":
+        elif kind not in ("look", "events"):
             self._presence.due(kind, subject, now)
 
     def _count_idle(self, now: Now) -> None:
@@ -361,15 +392,9 @@ class Broker:
     # -- pieces ----------------------------------------------------------------------------------------
 
     def _worker_info(self, seat: Seat) -> WorkerInfo:
-        r = seat.record
-        running = next((held for held in seat.held.values() if held.started), None)
-        state = "busy" if running else "idle"
-        if seat.leaving:
-            state = "draining"
-        elif not seat.ready:
-            state = "starting"
+        r, running = seat.record, seat.running
         return WorkerInfo(
-            worker=r.worker, pool=r.pool, pid=r.pid, host=r.host, python=r.python, state=state,
+            worker=r.worker, pool=r.pool, pid=r.pid, host=r.host, python=r.python, state=seat.word,
             serves=r.serves, run=running.run if running else "",
             busy_since=running.attempts[-1].start if running else 0.0,
         )  # fmt: skip

@@ -14,6 +14,8 @@ from nbtasks.core.dispatch import Dispatch
 from nbtasks.core.messages import (
     Accepted,
     Beat,
+    BoardChanged,
+    BoardFound,
     Closed,
     Done,
     Ended,
@@ -26,6 +28,7 @@ from nbtasks.core.messages import (
     Output,
     Refused,
     Rejected,
+    RunChanged,
     RunFound,
     RunId,
     Runs,
@@ -36,6 +39,7 @@ from nbtasks.core.messages import (
     Watch,
     Welcome,
 )
+from nbtasks.core.observer import BoardSeen, Observer, RunSeen
 from nbtasks.core.records import Now
 
 HELLO_S = 0.1  # pause between two Hellos until Welcome
@@ -91,8 +95,10 @@ class Answered(NamedTuple):
     message: Message
 
 
-Answer = Union[Runs, RunFound, Value, Output, Status, Done, NotDone]
-Event = Union[Connected, Turned, Recorded, NotRecorded, RunEnded, RunMissing, BrokerClosed, Answered]
+Answer = Union[Runs, RunFound, Value, Output, Status, BoardFound, Done, NotDone]
+Event = Union[
+    Connected, Turned, Recorded, NotRecorded, RunEnded, RunMissing, BrokerClosed, Answered, BoardSeen, RunSeen
+]  # fmt: skip
 
 
 class ClientEffects(msgspec.Struct):
@@ -126,6 +132,7 @@ class Client:
         self._arrived = 0  # finals since the last Noted, repeated ones included
         self._note_at: float | None = None
         self._beat_at = 0.0
+        self._observer = Observer()
 
     # -- from the caller -------------------------------------------------------------------------------
 
@@ -160,6 +167,18 @@ class Client:
     def forget(self, request: int) -> None:
         """Nobody waits for this answer any more."""
         self._requests.pop(request, None)
+
+    def observe(self, name: RunId, now: Now) -> ClientEffects:
+        """Look at a run, or at the board (`observer.BOARD_NAME`), from now on: RunSeen, BoardSeen.
+
+        The caller must have subscribed to its topic.
+        """
+        self._observer.observe(name, now)
+        return self._ask_observed(now)
+
+    def unobserve(self, name: RunId) -> None:
+        """Nobody looks at it any more."""
+        self._requests.pop(self._observer.forget(name), None)
 
     def abandon(self, batch: str) -> None:
         """Give up on a batch of which nobody knows whether it is recorded."""
@@ -201,6 +220,8 @@ class Client:
         unsubmitted = {run.run for o in self._submits.values() for run in o.message.runs}  # type: ignore[attr-defined]
         watch = self._say_watch([run for run in self._watched if run not in unsubmitted], now)
         effects.sends += watch.sends
+        self._observer.restarted(now)
+        effects.sends += self._ask_observed(now).sends
 
     @_on.register
     def _on_stranger(self, message: Stranger, now: Now, effects: ClientEffects) -> None:
@@ -245,11 +266,21 @@ class Client:
             effects.events.append(BrokerClosed())
 
     @_on.register
+    def _on_event(self, message: BoardChanged | RunChanged, now: Now, effects: ClientEffects) -> None:
+        if seen := self._observer.heard(message, self._boot, now):
+            effects.events.append(seen)
+
+    @_on.register
     def _on_answer(self, message: Answer, now: Now, effects: ClientEffects) -> None:
         request = message.request
         if request in self._watches:
             self._drop_watch(request)
-        elif self._requests.pop(request, None):
+        elif not self._requests.pop(request, None):
+            return
+        elif self._observer.takes(request):
+            if seen := self._observer.answered(request, message, self._boot, now):
+                effects.events.append(seen)
+        else:
             effects.events.append(Answered(request, message))
 
     # -- time ------------------------------------------------------------------------------------------
@@ -272,6 +303,7 @@ class Client:
         if self._watched and self._beat_at <= now.mono_s:
             self._beat_at = now.mono_s + BEAT_S
             effects.sends.append(Beat(self._boot))
+        effects.sends += self._ask_observed(now).sends
         return effects
 
     def wake_at(self) -> float | None:
@@ -283,6 +315,8 @@ class Client:
             times.append(self._beat_at)
         if self._note_at is not None:
             times.append(self._note_at)
+        if (ask_at := self._observer.wake_at()) is not None:
+            times.append(ask_at)
         return min(times, default=None)
 
     @property
@@ -293,6 +327,11 @@ class Client:
     def watched(self) -> int:
         """Number of runs whose end is waited for."""
         return len(self._watched)
+
+    @property
+    def observed(self) -> int:
+        """Number of runs and boards that are looked at."""
+        return len(self._observer)
 
     def check(self) -> None:
         """Raise AssertionError if the machine contradicts itself."""
@@ -328,6 +367,13 @@ class Client:
         self._hello = msgspec.structs.replace(self._hello, session=self._hello.session + 1)
         self._noted, self._early = 0, set()
         self._arrived, self._note_at = 0, None
+
+    def _ask_observed(self, now: Now) -> ClientEffects:
+        effects = ClientEffects()
+        if self._boot:
+            for question in self._observer.questions(now, self.request_number):
+                effects.sends += self.request(question, now).sends
+        return effects
 
     def _say_watch(self, runs: list[RunId], now: Now) -> ClientEffects:
         effects = ClientEffects()

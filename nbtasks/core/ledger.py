@@ -6,21 +6,38 @@ what is committed by it. Final runs leave the memory with that pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
-from nbtasks.core.messages import Attempt, Moment, NewRun, PeerId, RunId, Submit
+from nbtasks.core.messages import Attempt, Moment, NewRun, PeerId, RunId, Spec, Submit
 from nbtasks.core.records import NewRow, Output, RunRecord
 from nbtasks.core.states import FINAL, Cause, State, StateType, move
 
+TALLIES_MAX = 1000  # tasks that are counted one by one
+
+
+class Tally(msgspec.Struct):
+    """Runs of one task by state type, final ones included."""
+
+    key: str  # "": runs whose task is not told, or not looked up yet
+    name: str
+    counts: dict[str, int] = msgspec.field(default_factory=lambda: {str(t): 0 for t in StateType})
+
 
 class Ledger:
-    """Records of live runs by id, and counts of all runs by state type."""
+    """Records of live runs by id, and counts of all runs by task and state type.
+
+    Of a run that was final before this broker began only the state type is known at first; `attribute`
+    tells later, range by range of sequence numbers, of which task it was.
+    """
 
     def __init__(self) -> None:
         self.runs: dict[RunId, RunRecord] = {}
-        self.counts: dict[str, int] = {str(t): 0 for t in StateType}
+        self.rest = Tally("", "")
+        self.tallies: dict[str, Tally] = {"": self.rest}
+        self.observe: Callable[[RunRecord], None] | None = None  # called with each change, if anybody looks
+        self._attributed = self._former_seq = 0
         self.last_seq = 0
         self.out = Output()
         self._new: set[RunId] = set()  # recorded by the output under construction
@@ -28,14 +45,44 @@ class Ledger:
     def restore(self, records: Iterable[RunRecord], counts: dict[str, int], last_seq: int) -> None:
         """Take over what the table holds; `counts` include final runs."""
         self.runs = {record.run: record for record in records}
-        self.counts.update(counts)
-        self.last_seq = last_seq
+        self.rest.counts.update(counts)
+        self.last_seq = self._former_seq = last_seq
+        for record in self.runs.values():
+            kind = record.state.type.value
+            self.rest.counts[kind] -= 1
+            self._tally(record.spec).counts[kind] += 1
 
     def take(self) -> Output:
         """Hand over what has to be committed and sent."""
         out, self.out = self.out, Output()
         self._new.clear()
         return out
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """All runs by state type."""
+        return {str(t): sum(tally.counts[t.value] for tally in self.tallies.values()) for t in StateType}
+
+    def _tally(self, spec: Spec) -> Tally:
+        tally = self.tallies.get(spec.key)
+        if tally is None:
+            if len(self.tallies) > TALLIES_MAX:
+                return self.rest
+            tally = self.tallies[spec.key] = Tally(spec.key, spec.name)
+        return tally
+
+    def unattributed(self, rows: int) -> tuple[int, int] | None:
+        """The next range of sequence numbers to look up, both ends included; None: all is known."""
+        if self._attributed >= self._former_seq:
+            return None
+        return self._attributed + 1, min(self._attributed + rows, self._former_seq)
+
+    def attribute(self, upto: int, found: Iterable[tuple[Spec, str, int]]) -> None:
+        """Final runs up to this number are of these tasks: (spec, state type, number of runs)."""
+        for spec, kind, number in found:
+            self.rest.counts[kind] -= number
+            self._tally(spec).counts[kind] += number
+        self._attributed = upto
 
     def is_new(self, run: RunId) -> bool:
         """Whether this pass records `run`; it may be final already."""
@@ -58,8 +105,10 @@ class Ledger:
         )
         self.runs[new.run] = record
         self._new.add(new.run)
-        self.counts[state.type.value] += 1
+        self._tally(record.spec).counts[state.type.value] += 1
         self.out.new.append(NewRow(record, new.args, new.parameters))
+        if self.observe is not None:
+            self.observe(record)
         return record
 
     def touch(self, record: RunRecord) -> None:
@@ -71,8 +120,11 @@ class Ledger:
         old, new = record.state, move(record.state, cause)
         unix_s = max(unix_s, record.at)  # the wall clock may have been set back
         if new is not old:
-            self.counts[old.type.value] -= 1
-            self.counts[new.type.value] += 1
+            tally = self._tally(record.spec)
+            tally.counts[old.type.value] -= 1
+            if new in FINAL and self._attributed < record.seq <= self._former_seq:
+                tally = self.rest  # its range is still to be looked up
+            tally.counts[new.type.value] += 1
             record.state, record.at = new, unix_s
             record.history = (*record.history, Moment(new.value, unix_s, message))
         record.message = message
@@ -80,6 +132,8 @@ class Ledger:
         if new in FINAL:
             record.worker, record.started, record.stop, record.due = "", False, "", 0.0
             del self.runs[record.run]
+        if self.observe is not None:
+            self.observe(record)
 
     # -- attempts --------------------------------------------------------------------------------------
 
@@ -98,6 +152,8 @@ class Ledger:
         record.attempts = (*record.attempts, Attempt(len(record.attempts) + 1, record.worker, pid, start))
         if record.state is State.CANCELLING:
             self.touch(record)
+            if self.observe is not None:
+                self.observe(record)
         else:
             self.change(record, Cause.STARTED, start)
 

@@ -126,6 +126,49 @@ class PoolInfo(Part, frozen=True):
     workers: int
 
 
+class TaskCounts(Part, frozen=True):
+    """How many runs of a task there are, by state type; types without runs are left out."""
+
+    key: str  # "": all tasks that are not told one by one
+    name: str
+    counts: dict[str, int]
+
+
+class BoardRow(Part, frozen=True):
+    """A run in few bytes."""
+
+    run: RunId
+    name: str
+    state: str
+    message: str  # its first line, cut
+    submitted: float  # UNIX seconds
+    at: float  # UNIX seconds, since when it is in this state
+    start: float = 0.0  # UNIX seconds, of the first attempt; 0: not started
+    end: float = 0.0  # UNIX seconds, of the last attempt; 0: not ended
+    worker: PeerId = ""  # of the last attempt
+    pid: int = 0
+    attempts: int = 0
+
+
+class BoardWorker(Part, frozen=True):
+    worker: PeerId
+    pid: int
+    state: str  # starting, idle, busy, draining
+    run: RunId = ""
+
+
+class Board(Part, frozen=True):
+    """All that a board shows, of bounded size however many runs there are."""
+
+    boot: str
+    number: int  # of the last event, from 1 within a boot
+    counts: dict[str, int]  # by state type; types without runs are left out
+    tasks: tuple[TaskCounts, ...]  # those with the most live runs first; the last may sum the others
+    rows: tuple[BoardRow, ...]  # what runs, what failed, then what changed last
+    workers: tuple[BoardWorker, ...]
+    worker_count: int
+
+
 class RunFilter(Part, frozen=True):
     """Which runs to list, newest first."""
 
@@ -253,6 +296,10 @@ class GetStatus(Message, frozen=True):
     request: int
 
 
+class GetBoard(Message, frozen=True):
+    request: int
+
+
 class StopBroker(Message, frozen=True):
     """Stop the pools (after a drain of at most `drain_s`), then the broker."""
 
@@ -369,6 +416,33 @@ class Status(Message, frozen=True):
     pools: tuple[PoolInfo, ...]
     counts: dict[str, int]  # state type -> number of runs, all eight keys
     queues: dict[str, tuple[int, float]]  # task key -> depth, age of the oldest in seconds
+
+
+class BoardFound(Message, frozen=True):
+    request: int
+    board: Board
+
+
+class BoardChanged(Message, frozen=True):
+    """Published to observers, a few times a second at most; each tells the whole."""
+
+    board: Board
+
+
+class RunChanged(Message, frozen=True):
+    """Published to the observers of one run; each tells the whole."""
+
+    run: RunId
+    steps: int  # grows with each change of the run that is told, also from one broker to the next
+    state: str
+    message: str
+    submitted: float  # UNIX seconds
+    at: float  # UNIX seconds
+    start: float  # UNIX seconds, of the first attempt; 0: not started
+    end: float  # UNIX seconds, of the last attempt; 0: not ended
+    worker: PeerId  # of the last attempt
+    pid: int
+    attempts: int
 
 
 class Done(Message, frozen=True):
@@ -531,11 +605,12 @@ class ExitNoted(Message, frozen=True):
 
 ToBroker = Union[
     HelloClient, HelloWorker, HelloPool, Left, Submit, Watch, Noted, Beat, Cancel, GetRuns, GetRun, GetValue,
-    GetOutput, GetStatus, StopBroker, SetPool, Acked, Started, Printed, Finished, Returned, Draining, Exited,
+    GetOutput, GetStatus, GetBoard, StopBroker, SetPool, Acked, Started, Printed, Finished, Returned,
+    Draining, Exited,
 ]  # fmt: skip
 ToClient = Union[
     Welcome, Stranger, Rejected, Accepted, Refused, Ended, Missing, Closed, Runs, RunFound, Value, Output,
-    Status, Done, NotDone,
+    Status, BoardFound, BoardChanged, RunChanged, Done, NotDone,
 ]  # fmt: skip
 ToWorker = Union[Welcome, Stranger, Rejected, Push, Interrupt, Revoke, Kept, OutputKept, Leave]
 ToPool = Union[Welcome, Stranger, Rejected, Want, Kill, Disband, ExitNoted]

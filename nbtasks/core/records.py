@@ -182,6 +182,13 @@ class TellEnd(NamedTuple):
     run: RunId
 
 
+class Announce(NamedTuple):
+    """Tell whoever observes `topic`; it may be lost."""
+
+    topic: str
+    message: Message
+
+
 class Look(NamedTuple):
     """Answer a query from the committed rows."""
 
@@ -189,7 +196,7 @@ class Look(NamedTuple):
     query: Union[GetRuns, GetRun, GetValue, GetOutput]
 
 
-Sent = Union[Send, Publish, PushRun, TellEnd, Look]
+Sent = Union[Send, Publish, PushRun, TellEnd, Announce, Look]
 
 
 class Output(msgspec.Struct):

@@ -41,6 +41,20 @@ class Seat:
         """Whether it may be given a run at all."""
         return self.ready and not self.leaving and self.gone is None
 
+    @property
+    def running(self) -> RunRecord | None:
+        """The held run whose user code began."""
+        return next((held for held in self.held.values() if held.started), None)
+
+    @property
+    def word(self) -> str:
+        """What the worker does, for people."""
+        if self.leaving:
+            return "draining"
+        if not self.ready:
+            return "starting"
+        return "busy" if self.running else "idle"
+
     def can_run(self, record: RunRecord) -> bool:
         spec = record.spec
         if spec.python != self.record.python:

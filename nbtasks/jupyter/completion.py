@@ -1,4 +1,4 @@
-"""Tab completion after `%nbtasks`: its verbs, then the ids of runs where a run is meant.
+"""Tab completion after `%nbtasks`: its verbs, then ids of runs, names of tasks or states where meant.
 
 Asks the broker only where ids are wanted, only if it runs, and for the newest runs only: completion
 must never start anything or make the user wait.
@@ -16,6 +16,7 @@ from IPython.core.completer import (
     context_matcher,
 )
 
+from nbtasks.core.states import State
 from nbtasks.errors import NbtasksError
 from nbtasks.jupyter import session
 from nbtasks.jupyter.magics import VERBS
@@ -45,9 +46,32 @@ def match(context: CompletionContext) -> SimpleMatcherResult:
     words = context.text_until_cursor.split(" ")
     if words[0] != "%nbtasks" or len(words) < 2:
         return {"completions": []}
-    offered = list(VERBS) if len(words) == 2 else _run_ids() if words[1] in TAKES_RUN else []
+    offered = _offered(words[1:])
     found = [SimpleCompletion(text, type="param") for text in offered if text.startswith(words[-1])]
     return {"completions": found, "matched_fragment": words[-1], "suppress": bool(found)}
+
+
+def _offered(words: list[str]) -> list[str]:
+    """What may stand in the place of the last of these words."""
+    if len(words) == 1:
+        return list(VERBS)
+    if words[0] == "runs":
+        return _OPTIONS.get(words[-2], lambda: [*_OPTIONS, "--tag", "--limit"])()
+    return _run_ids() if words[0] in TAKES_RUN else []
+
+
+def _task_names() -> list[str]:
+    try:
+        return sorted({task.name for task in session.running().board().tasks if task.name})
+    except NbtasksError:
+        return []
+
+
+def _states() -> list[str]:
+    return [state.value for state in State]
+
+
+_OPTIONS: dict[str, Callable[[], list[str]]] = {"--task": _task_names, "--state": _states}
 
 
 def _run_ids() -> list[str]:

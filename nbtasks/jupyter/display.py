@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbtasks import views
+from nbtasks.client import Client
 from nbtasks.errors import NbtasksError
+from nbtasks.jupyter import widgets
 from nbtasks.run import Run, RunList
 
 if TYPE_CHECKING:
@@ -34,6 +36,29 @@ class RunTable:
         return views.runs_html(self._rows, self._now_s)
 
 
+class BoardView:
+    """What `%nbtasks board` gives: the board as it is when it is displayed, and live where that is seen."""
+
+    def __init__(self, client: Client, shell: InteractiveShell | None) -> None:
+        self._client = client
+        self._shell = shell
+
+    def __repr__(self) -> str:
+        counts = f"Board of {views.counts_text(self._client.board().counts)}"
+        if self._shell is None or _is_kernel(self._shell):
+            return counts
+        # a terminal has nothing else to show
+        return "\n".join([counts, *views.runs_text(rows(self._client.runs(limit=20))).split("\n")[1:]])
+
+    def _repr_html_(self) -> str:
+        counts, now_s = self._client.status().counts, time.time()
+        shown = rows(self._client.runs(limit=views.ROWS_MAX))
+        return views.runs_html(shown, now_s, sum(counts.values()))
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        return widgets.view_of_board(self._client) if widgets.is_live(self._shell) else {}
+
+
 def rows(runs: Iterable[Run]) -> list[views.Row]:
     return [row(run) for run in runs]
 
@@ -50,7 +75,10 @@ def register(shell: InteractiveShell) -> Callable[[], None]:
     """Teach `shell` to display runs; returns what takes that back."""
     formatters: Any = shell.display_formatter.formatters if shell.display_formatter else {}
     html, plain = formatters["text/html"], formatters["text/plain"]
+    live = shell.display_formatter.mimebundle_formatter if shell.display_formatter else None
     undo = [
+        _set(live, Run, lambda run: widgets.view_of_run(run) if widgets.is_live(shell) else {}),
+        _set(live, RunList, lambda runs: widgets.view_of_runs(runs) if widgets.is_live(shell) else {}),
         _set(html, Run, lambda run: views.run_html(row(run), time.time())),
         _set(html, RunList, _runs_html),
     ]

@@ -18,13 +18,13 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from nbtasks import views
 from nbtasks.errors import NbtasksError
 from nbtasks.jupyter import session
-from nbtasks.jupyter.display import RunTable
+from nbtasks.jupyter.display import BoardView, RunTable
 from nbtasks.run import Run
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-VERBS = ("start", "stop", "status", "workers", "runs", "logs", "cancel")
+VERBS = ("start", "stop", "status", "workers", "board", "runs", "logs", "cancel")
 TAKES_WORDS = {"workers", "logs", "cancel"}
 POOL_WORKERS = min(4, os.cpu_count() or 1)  # of a pool whose size nobody said
 WORKERS_MAX = 1000  # a typing error must not fill the machine
@@ -55,6 +55,7 @@ class NbtasksMagics(Magics):
         stop             stop the broker and its pools once what runs has ended; what waits is kept
         status           who the broker is, what its workers do, what waits
         workers N|A..B   let the pool have N workers, or as many as the queue asks for; 0 stops it
+        board            show what runs, waits and failed, live
         runs             list runs, newest first (--state, --task, --tag, --limit)
         logs RUN         show again what a run printed and drew
         cancel RUN...    cancel runs: what waits at once, what runs by an interrupt, then by a kill
@@ -107,6 +108,9 @@ class NbtasksMagics(Magics):
             state=arguments.state, task=arguments.task, tag=arguments.tag, limit=arguments.limit
         )
         return RunTable(found)
+
+    def _on_board(self, arguments: Namespace) -> BoardView:
+        return BoardView(session.running(), self.shell)
 
     def _on_logs(self, arguments: Namespace) -> None:
         if len(arguments.words) != 1:

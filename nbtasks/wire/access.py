@@ -13,6 +13,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from nbtasks.core.messages import (
     Beat,
+    GetBoard,
     GetOutput,
     GetRun,
     GetRuns,
@@ -29,7 +30,7 @@ from nbtasks.wire.keys import FULL, OBSERVE, Keys
 DOMAIN = "nbtasks"
 TOPIC_BYTES_MAX = 64
 OBSERVERS_MAY_SAY = frozenset(
-    {HelloClient, Left, Watch, Noted, Beat, GetRuns, GetRun, GetValue, GetOutput, GetStatus}
+    {HelloClient, Left, Watch, Noted, Beat, GetRuns, GetRun, GetValue, GetOutput, GetStatus, GetBoard}
 )
 _TOPICS = {
     FULL: re.compile(rb"(?:w/w|c/c|p/p)-[0-9A-Za-z_-]+/|e/.*", re.DOTALL),

@@ -35,6 +35,7 @@ LINGER_MS = 500  # for the last words of a process that ends
 RECONNECT_MS = 20  # a restarted broker is found within this
 RECONNECT_MS_MAX = 250
 COPY_BYTES_MAX = 65536  # a larger frame is handed to zmq without a copy
+EVENTS = "e/"  # what topics of events begin with
 BROKER = "broker"  # sender of the broker's frames
 
 # plain numbers: to combine pyzmq's enums costs more than the call they are for
@@ -46,6 +47,18 @@ _NOW_AND_MORE = int(zmq.SNDMORE) | _NOW
 _get_option: Any = RawSocket.get  # pyzmq's own makes an enum of every answer
 
 log = logging.getLogger("nbtasks.wire")
+
+
+class Subscription(NamedTuple):
+    """Somebody began (or ceased) to listen to a topic."""
+
+    topic: str
+    is_on: bool
+
+    @property
+    def peer(self) -> PeerId:
+        """Whose own topic it is; "" if it is one of events."""
+        return "" if self.topic.startswith(EVENTS) else self.topic[2:-1]
 
 
 class Received(NamedTuple):
@@ -120,9 +133,9 @@ class BrokerSockets:
                 received.append(Received(route.bytes, parts[0], _role(route)))
         return received
 
-    def subscriptions(self) -> list[PeerId]:
-        """Peers whose own topic was subscribed to since the last call."""
-        peers = []
+    def subscriptions(self) -> list[Subscription]:
+        """What was subscribed to or given up since the last call, once for each connection."""
+        found = []
         while _is_readable(self._xpub):
             frame = self._xpub.recv(_NOW, copy=False)
             while _get_option(self._xpub, _RCVMORE):
@@ -131,11 +144,11 @@ class BrokerSockets:
             topic = body[1:]
             if body[:1] == b"\x00":
                 self._xpub.setsockopt(zmq.UNSUBSCRIBE, topic)
+                found.append(Subscription(topic.decode("ascii", "replace"), False))
             elif body[:1] == b"\x01" and access.may_hear(_role(frame), topic):
                 self._xpub.setsockopt(zmq.SUBSCRIBE, topic)
-                if not topic.startswith(b"e/"):
-                    peers.append(topic[2:-1].decode("ascii"))
-        return peers
+                found.append(Subscription(topic.decode("ascii", "replace"), True))
+        return found
 
     def send(self, route: bytes, frame: bytes) -> bool:
         """Send to where a frame came from; False if that peer is gone, or does not read."""
@@ -237,6 +250,11 @@ class PeerSockets(Generic[T]):
     def is_usable(self) -> bool:
         """False after `close`, and in a forked child."""
         return not self._is_closed and self._forks == _forks
+
+    def listen(self, topic: str, is_on: bool = True) -> None:
+        """Hear the events of `topic`, or no longer; over new connections as well."""
+        if self.is_usable:
+            self._sub.setsockopt(zmq.SUBSCRIBE if is_on else zmq.UNSUBSCRIBE, topic.encode())
 
     def send(self, messages: Iterable[Message]) -> None:
         """Send in as few frames as possible; what does not fit a queue is dropped."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtasks.core.broker import Broker, Limits
 from nbtasks.core.messages import Exited, HelloClient, HelloPool, HelloWorker, Left, Message, PeerId
-from nbtasks.core.records import Now, Output, PeerRecord, Publish, PushRun, Send, TellEnd
+from nbtasks.core.records import Announce, Now, Output, PeerRecord, Publish, PushRun, Send, TellEnd
 from tests.sim.peers import WorkerProcess
 from tests.sim.process import Process
 from tests.sim.trace import short
@@ -28,6 +28,7 @@ class BrokerProcess:
         self._routes: set[PeerId] = set()
         self._subscribed: set[PeerId] = set()
         self._watched: dict[PeerId, Process] = {}
+        self._listening: dict[PeerId, list[str]] = {}  # topics of events that reach a peer
         disk, plan, now = world.disk, world.plan, world.now()
         self.machine = Broker(
             Limits(queue_limit=plan.queue_limit, idle_stop_s=plan.idle_stop_s),
@@ -35,6 +36,7 @@ class BrokerProcess:
             now,
             recorded=disk.rows.__contains__,
             spec_id=lambda spec: f"{spec.key}-{spec.version}",
+            newest=disk.newest,
         )
         peers: list[PeerRecord] = [copy(record) for record in disk.peers.values()]
         self.machine.restore(disk.live_rows(), peers, dict(disk.counts), disk.last_seq, now)
@@ -59,6 +61,21 @@ class BrokerProcess:
     def on_cut(self, process: Process) -> None:
         """What is published for it now is lost."""
         self._subscribed.discard(process.name)
+        self._hear(process.name, [])
+
+    def on_listening(self, process: Process) -> None:
+        """It hears the events of other topics than before."""
+        self._put("listening", process, None)
+
+    def _hear(self, peer: PeerId, topics: list[str]) -> None:
+        before = self._listening.pop(peer, [])
+        self._listening[peer] = topics
+        for topic in topics:
+            if topic not in before:
+                self.machine.observed(topic, True)
+        for topic in before:
+            if topic not in topics:
+                self.machine.observed(topic, False)
 
     def _put(self, kind: str, process: Process, detail: Any) -> None:
         if not self._up:
@@ -112,6 +129,9 @@ class BrokerProcess:
             elif kind == "subscription":
                 self._subscribed.add(process.name)
                 self.machine.subscribed(process.name, now)
+                self._hear(process.name, process.topics)
+            elif kind == "listening":
+                self._hear(process.name, process.topics)
             elif self._watched.get(process.name) is process:
                 self._forget(process.name)
                 exited = None
@@ -123,6 +143,8 @@ class BrokerProcess:
                 self.machine.process_gone(process.name, exited, now)
         self.machine.tick(now)
         self._act(now)
+        if self._up and (wanted := self.machine.unattributed(3)):
+            self.machine.attribute(wanted[1], self.world.disk.finals_by_task(*wanted))
 
     def _take(self, process: Process, frame: list[Message], now: Now) -> None:
         self._routes.add(process.name)
@@ -181,6 +203,11 @@ class BrokerProcess:
                     frames.setdefault((item.record.worker, True), []).append(disk.push(item))
             elif isinstance(item, TellEnd):
                 frames.setdefault((item.peer, True), []).append(disk.told(item))
+            elif isinstance(item, Announce):
+                judge.publishing(item)
+                for peer, topics in self._listening.items():
+                    if item.topic in topics and peer in self._subscribed:
+                        frames.setdefault((peer, True), []).append(item.message)
             else:
                 frames.setdefault((item.peer, False), []).append(disk.answer(item))
         for (peer, published), messages in frames.items():

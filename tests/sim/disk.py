@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from copy import copy
 
-from nbtasks.core.messages import Ended, Message, Missing, PeerId, Push, RunFound, RunId, Value
+from nbtasks.core import events
+from nbtasks.core.messages import (
+    BoardRow,
+    Ended,
+    Message,
+    Missing,
+    PeerId,
+    Push,
+    RunFound,
+    RunId,
+    RunInfo,
+    Spec,
+    Value,
+)
 from nbtasks.core.messages import Output as OutputMessage
 from nbtasks.core.records import Look, Output, PeerRecord, PushRun, RunRecord, TellEnd
 from nbtasks.core.states import StateType
@@ -69,6 +82,14 @@ class Disk:
         value = self.values.get(row.seq, b"")
         return Ended(item.session, item.number, row.run, row.state.value, row.message, row.at, value)
 
+    def newest(self) -> list[BoardRow]:
+        rows = sorted(self.rows.values(), key=lambda row: row.seq)
+        return [events.row_of_record(row) for row in rows[-events.ROWS_MAX :]]
+
+    def finals_by_task(self, first: int, last: int) -> list[tuple[Spec, str, int]]:
+        rows = [row for row in self.rows.values() if first <= row.seq <= last and row.is_final]
+        return [(row.spec, row.state.type.value, 1) for row in rows]
+
     def answer(self, look: Look) -> Message:
         """Answer a question, as far as the simulated clients ask any."""
         query = look.query
@@ -79,4 +100,10 @@ class Disk:
         if type(query).__name__ == "GetOutput":
             chunks = self.chunks.get((row.seq, row.attempt), {}) if row else {}
             return OutputMessage(query.request, tuple(chunks[n] for n in sorted(chunks)))
-        return RunFound(query.request, None)
+        return RunFound(query.request, self._info(row) if row else None)
+
+    def _info(self, row: RunRecord) -> RunInfo:
+        return RunInfo(
+            row.run, row.spec, row.submitted, "{}", row.parent, row.state.value, row.message, row.at,
+            row.history, row.attempts, row.worker,
+        )  # fmt: skip

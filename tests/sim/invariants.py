@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from nbtasks.core import messages as m
 from nbtasks.core.broker import Broker
+from nbtasks.core.events import ROWS_MAX, changed_of_record, row_of_record
 from nbtasks.core.records import (
+    Announce,
     Now,
     Output,
     PeerRecord,
@@ -274,6 +276,42 @@ class Judge:
             for row in self._disk.live.values():
                 begun = (row.attempt, message.worker) in self._marked.get(row.run, ())
                 assert not (begun and row.worker == message.worker), f"{message}, but {short(row)}"
+
+    def publishing(self, item: Announce) -> None:
+        """Judge an event that is about to be told: it is what the table says."""
+        message = item.message
+        if isinstance(message, m.BoardChanged):
+            board = message.board
+            assert board.counts == self._counts(), f"told {board.counts}, but it is {self._counts()}"
+            assert len(board.rows) <= ROWS_MAX, board.rows
+            for told in board.rows:
+                row = self._disk.rows[told.run]
+                assert told == row_of_record(row), f"told {told}, but the table says {short(row)}"
+        elif isinstance(message, m.RunChanged):
+            row = self._disk.rows[message.run]
+            assert message == changed_of_record(row), f"told {message}, but the table says {short(row)}"
+
+    def _counts(self) -> dict[str, int]:
+        return {kind: number for kind, number in self._disk.counts.items() if number}
+
+    def agrees(self, board: m.Board | None) -> bool:
+        """Whether an observer knows what the table says, task by task."""
+        if board is None or board.counts != self._counts():
+            return False
+        tasks = Counter((row.spec.key, row.state.type.value) for row in self._disk.rows.values())
+        return {(t.key, kind): n for t in board.tasks for kind, n in t.counts.items()} == dict(tasks)
+
+    def sees_more(self, before: m.Board | None, board: m.Board) -> None:
+        """An observer is about to believe this: time does not run backwards for it."""
+        known = sum(before.counts.values()) if before else 0
+        assert sum(board.counts.values()) >= known, f"after {before} came {board}"
+
+    def sees(self, board: m.Board | None, runs: dict[m.RunId, m.RunChanged | None]) -> None:
+        """At the end: what a client that looks believes."""
+        assert not self._plan.observes or self.agrees(board), f"{board}, but it is {self._counts()}"
+        for run, seen in runs.items():
+            if row := self._disk.rows.get(run):
+                assert seen == changed_of_record(row), f"{seen}, but the table says {short(row)}"
 
     def accepted(self, batch: str, mono_s: float) -> None:
         """A client was told that its batch is recorded."""

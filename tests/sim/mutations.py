@@ -13,12 +13,14 @@ import msgspec
 import pytest
 
 from nbtasks.core import messages as m
-from nbtasks.core import policy
+from nbtasks.core import observer, policy
 from nbtasks.core.attempts import Attempts
 from nbtasks.core.broker import Broker
 from nbtasks.core.client import Client
+from nbtasks.core.events import Events, row_of_record
 from nbtasks.core.finals import Finals
 from nbtasks.core.ledger import Ledger
+from nbtasks.core.observer import Observer
 from nbtasks.core.pool import Pool
 from nbtasks.core.presence import Presence
 from nbtasks.core.records import Effects, Output, RunRecord
@@ -110,6 +112,55 @@ def a_worker_takes_a_second_copy_of_a_push(patch: Patch) -> None:
 
     patch.setattr(Worker, "_holds", holds)
     patch.setattr(Worker, "_remember", nothing)
+
+
+# -- what observers hear ------------------------------------------------------------------------------
+
+
+@mutation
+def an_observer_does_not_ask_when_it_hears_nothing(patch: Patch) -> None:
+    def believe(self: Observer, subject: Any, *rest: Any, real: Any = Observer._believe) -> Any:
+        seen = real(self, subject, *rest)
+        subject.ask_at = 1e9
+        return seen
+
+    patch.setattr(Observer, "_believe", believe)
+    patch.setattr(Observer, "restarted", nothing)
+
+
+@mutation
+def an_observer_believes_what_comes_late(patch: Patch) -> None:
+    patch.setattr(observer, "_is_newer", lambda board, seen, least: True)
+
+
+@mutation
+def a_board_shows_rows_as_they_were(patch: Patch) -> None:
+    def remember(self: Events, run: str, item: Any, *rest: Any, real: Any = Events._remember) -> None:
+        real(self, run, row_of_record(item) if isinstance(item, RunRecord) else item, *rest)
+
+    patch.setattr(Events, "_remember", remember)
+    patch.setattr(Events, "_note", lambda self, record: self.changed())
+
+
+@mutation
+def a_board_is_told_before_everything_has_happened(patch: Patch) -> None:
+    def handle(self: Broker, peer: str, message: Any, now: Any, real: Any = Broker.handle) -> None:
+        real(self, peer, message, now)
+        self._events.tick(now)
+
+    patch.setattr(Broker, "handle", handle)
+
+
+@mutation
+def runs_that_end_late_are_counted_twice(patch: Patch) -> None:
+    def change(self: Ledger, *words: Any, real: Any = Ledger.change) -> None:
+        attributed, self._attributed = self._attributed, self._former_seq
+        try:
+            real(self, *words)
+        finally:
+            self._attributed = attributed
+
+    patch.setattr(Ledger, "change", change)
 
 
 # -- what is lost is said again ------------------------------------------------------------------------

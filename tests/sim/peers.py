@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from nbtasks.core import client as core_client
+from nbtasks.core import events
 from nbtasks.core import messages as m
 from nbtasks.core.client import Client
+from nbtasks.core.observer import BOARD_NAME, BoardSeen, RunSeen
 from nbtasks.core.pool import Pool
 from nbtasks.core.records import Break, Exit, Launch, MarkEnded, Signal
 from nbtasks.core.worker import Worker
@@ -249,10 +251,14 @@ class ClientProcess(Process):
         self._asked: dict[m.RunId, float] = {}
         self._stop_request = 0
         self._queries: dict[int, m.Message] = {}
+        self.board: m.Board | None = None
+        self.runs_seen: dict[m.RunId, m.RunChanged | None] = {}  # those that it looks at
 
     def begin(self, idle: bool = False) -> None:
         super().begin()
         world, plan, rng = self.world, self.world.plan, self.world.rng
+        if plan.observes:
+            self._observe(BOARD_NAME, events.BOARD)
         if idle:
             return
         until_s = plan.faults_s
@@ -298,6 +304,14 @@ class ClientProcess(Process):
             if world.chance(world.plan.cancel) or (job.must_be_stopped and not spec.timeout_s):
                 world.after(rng.random() * rng.choice((0.0, 0.0, 0.02, 1.0, 3.0)), self.cancel, [run.run])
         self.perform(self.machine.submit(submit, world.now()))
+        self.wake()
+        if world.plan.observes and rng.random() < 0.5:
+            self.runs_seen[runs[0].run] = None
+            self._observe(runs[0].run, events.run_topic(runs[0].run))
+
+    def _observe(self, name: m.RunId, topic: str) -> None:
+        self.world.listen(self, topic, True)
+        self.perform(self.machine.observe(name, self.world.now()))
         self.wake()
 
     def cancel(self, runs: list[m.RunId]) -> None:
@@ -348,6 +362,13 @@ class ClientProcess(Process):
             self._ask(event.ended.run)
         elif isinstance(event, core_client.RunMissing):
             judge.missing(event.run, self._asked.get(event.run, -1.0))
+        elif isinstance(event, BoardSeen):
+            judge.sees_more(self.board, event.board)
+            self.board = event.board
+        elif isinstance(event, RunSeen):
+            self.runs_seen[event.run.run] = event.run
+            if events.is_final(event.run.state):
+                self.world.listen(self, events.run_topic(event.run.run), False)
         elif isinstance(event, core_client.BrokerClosed):
             self.machine.forget(self._stop_request)
         elif isinstance(event, core_client.Answered):
@@ -368,4 +389,10 @@ class ClientProcess(Process):
 
     @property
     def is_quiet(self) -> bool:
-        return not (self._to_come or self.machine.watched or self.machine._submits or self.machine._requests)
+        if self._to_come or self.machine.watched or self.machine._submits or self.machine._requests:
+            return False
+        if self.world.plan.observes and not self.world.judge.agrees(self.board):
+            return False
+        recorded = self.world.disk.rows.keys() & self.runs_seen.keys()
+        looked_at = [self.runs_seen[run] for run in recorded]
+        return all(seen is not None and events.is_final(seen.state) for seen in looked_at)

@@ -54,6 +54,7 @@ class Plan(NamedTuple):
     workers: int
     second_pool: bool  # one that serves certain tasks
     stays: bool
+    observes: bool  # the clients look at the board and at some of their runs
 
     @property
     def calm(self) -> bool:
@@ -65,8 +66,8 @@ def _some(rng: Random, chance: float, *values: float) -> float:
     return rng.choice(values) if rng.random() < chance else 0.0
 
 
-def draw(rng: Random) -> Plan:
-    """Draw the mix of one seed."""
+def draw(rng: Random, observers: Random) -> Plan:
+    """Draw the mix of one seed; what `observers` decides leaves the rest of the day as it is."""
     half = 0.5
     return Plan(
         faults_s=rng.uniform(3, 8),
@@ -102,6 +103,7 @@ def draw(rng: Random) -> Plan:
         workers=rng.choice((1, 2, 3)),
         second_pool=rng.random() < 0.3,
         stays=rng.random() < 0.7,
+        observes=observers.random() < 0.3,
     )
 
 

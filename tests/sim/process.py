@@ -25,6 +25,7 @@ class Process:
         self.alive = True
         self.killed_s: float | None = None  # mono seconds
         self.stalled_until_s = 0.0
+        self.topics: list[str] = []  # of events that it hears
         self._alarm: float | None = None
         self._outgoing: list[m.Message] = []
 

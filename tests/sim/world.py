@@ -37,7 +37,7 @@ class World:
 
     def __init__(self, seed: int, tracing: bool = False) -> None:
         self.rng = Random(seed)
-        self.plan: Plan = draw(self.rng)
+        self.plan: Plan = draw(self.rng, Random(f"observers of {seed}"))
         self.mono_s = 100.0
         self._unix_offset_s = 1.7e9
         self.trace: list[str] = []
@@ -155,6 +155,12 @@ class World:
         if self.broker:
             self.after(self._connect_s(), self.broker.on_subscription, process)
 
+    def listen(self, process: Process, topic: str, is_on: bool) -> None:
+        """A connected process begins or ceases to hear the events of `topic`."""
+        process.topics = [*process.topics, topic] if is_on else [t for t in process.topics if t != topic]
+        if self.broker:
+            self.after(self._connect_s(), self.broker.on_listening, process)
+
     def _connect_s(self) -> float:
         return self.rng.random() * (0.002 if self.healed or self.rng.random() < 0.8 else 0.5)
 
@@ -163,7 +169,9 @@ class World:
         return 0.0005 if self.healed else self.rng.random() * self.plan.facts_late_s
 
     def died(self, process: Process) -> None:
+        process.topics = []
         if self.broker:
+            self.after(self._connect_s(), self.broker.on_listening, process)
             self.broker.look_after(process)
         for pool in list(self.peers.values()):
             if isinstance(pool, PoolProcess) and isinstance(process, WorkerProcess) and pool is process.pool:
@@ -320,6 +328,8 @@ class World:
             {name for name in living if name[0] == "w"},
             {name for name in living if name[0] == "p"},
         )
+        for client in self._living(ClientProcess):
+            self.judge.sees(client.board, client.runs_seen)
 
     def _why_not(self) -> str:
         live = list(self.disk.live.values())
