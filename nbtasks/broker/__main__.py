@@ -57,7 +57,8 @@ def _run(daemon: Daemon) -> int:
     try:
         status = daemon.run()
     except JournalError as error:
-        log.critical("the journal cannot be written (%s); nothing of the last batch was accepted", error)
+        log.critical("the journal cannot be used (%s); nothing of the last batch was accepted", error)
+        daemon.suspect(error)
         status = BUG
     except Exception:
         traceback.print_exc()

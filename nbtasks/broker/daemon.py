@@ -20,6 +20,7 @@ import msgspec
 
 from nbtasks.broker.answers import Answers
 from nbtasks.broker.payloads import Payloads
+from nbtasks.broker.reader import Reader
 from nbtasks.broker.store import Store
 from nbtasks.broker.watches import Watches
 from nbtasks.core import codec
@@ -84,6 +85,9 @@ class Daemon:
         self._stop_signals = 0
         self._owner = None if owner is None else ProcessWatch(owner, born(owner) or 0.0)
         self._store = Store(home / "journal.db", settings.durability)
+        self._restored = self._store.restore()
+        self._reader = Reader(self._store.path, settings.runs_listed_max)
+        self._upkeep = self._store.upkeep()
         self._connection = self._make_connection(keys)
         self._sockets = BrokerSockets(self._connection, keys)
         self._wake_reading, self._wake_writing = os.pipe()
@@ -98,11 +102,10 @@ class Daemon:
         )
         self._answers = Answers(
             self._sockets,
-            self._store,
+            self._reader,
             payloads := Payloads(self._store, settings.payload_cache_bytes),
             waiting_reason=self._broker.waiting_reason,
             status=lambda request: self._broker.status(request, clock.now(), str(self._home), self._started),
-            rows_max=settings.runs_listed_max,
         )
         self._payloads = payloads
 
@@ -146,6 +149,7 @@ class Daemon:
         output = self._broker.take()
         if output.writes:
             self._store.commit(output)
+            self._upkeep.committed(output)
             self._payloads.committed(output)
             for peer, record in output.peers.items():
                 if record is None:
@@ -162,14 +166,13 @@ class Daemon:
         return max(0.0, until - time.monotonic())
 
     def _fds(self) -> list[int]:
-        fds = [self._wake_reading, *self._watches.fds()]
+        fds = [self._wake_reading, self._reader.fileno(), *self._watches.fds()]
         if self._owner:
             fds.append(self._owner.fileno())
         return fds
 
     def _restore(self) -> None:
-        restored = self._store.restore()
-        now = clock.now()
+        restored, now = self._restored, clock.now()
         self._broker.restore(restored.records, restored.peers, restored.counts, restored.last_seq, now)
         for record in restored.peers:
             self._watches.known(record)
@@ -255,6 +258,8 @@ class Daemon:
             os.read(fd, 4096)
             drain_s = self._settings.drain_s if self._stop_signals < 2 else 0.0
             self._close(f"signal number {self._stop_signals}", drain_s, now)
+        elif fd == self._reader.fileno():
+            self._reader.take()
         elif self._owner and fd == self._owner.fileno():
             self._owner.close()
             self._owner = None
@@ -268,6 +273,13 @@ class Daemon:
         self._look_at = now.mono_s + LOOK_S
         if not self._sockets.is_guarded:
             raise RuntimeError("the thread that answers handshakes died")
+        if not self._reader.is_alive:
+            raise RuntimeError("the thread that reads the journal died")
+        if damage := self._reader.damage or self._upkeep.damage:
+            raise damage
+        if self._upkeep.checked_at:
+            self._store.checked(self._upkeep.checked_at)
+            self._upkeep.checked_at = 0.0
         if not self._lock.is_intact():
             self._close(f"{self._home} was deleted or replaced", 0.0, now)
 
@@ -284,11 +296,17 @@ class Daemon:
         self._stop_signals += 1
         os.write(self._wake_writing, b"!")
 
+    def suspect(self, error: Exception) -> None:
+        """This ended us: if the journal is damaged, the next start shall know."""
+        self._store.suspect(error)
+
     def close(self) -> None:
         """Leave nothing behind: connection file, sockets, runtime directory; the lock last."""
         connection.remove(self._runtime)
         self._sockets.close()
         self._watches.close()
+        self._reader.close()
+        self._upkeep.close()
         self._store.close()
         shutil.rmtree(self._runtime, ignore_errors=True)
         self._lock.release()

@@ -7,10 +7,47 @@ are JSON arrays whose items are in the order of the fields in `nbtasks.core.mess
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x6E627473  # "nbts"
 
-TABLES = """
+# Counts of what is over are kept by the tables themselves: they are right after any statement of any
+# writer, and a start does not have to look at a million rows. What is live is counted by reading it.
+_SINCE_2 = """
+CREATE TABLE ended (
+    state    TEXT PRIMARY KEY,      -- a final one
+    runs     INTEGER NOT NULL       -- that are recorded now in this state
+) WITHOUT ROWID;
+CREATE TRIGGER ended_at_once AFTER INSERT ON state
+WHEN new.state IN ('Completed', 'Failed', 'TimedOut', 'Cancelled', 'Crashed') BEGIN
+    INSERT INTO ended VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET runs = runs + 1;
+END;
+CREATE TRIGGER ended AFTER UPDATE OF state ON state
+WHEN new.state IN ('Completed', 'Failed', 'TimedOut', 'Cancelled', 'Crashed') AND new.state <> old.state BEGIN
+    INSERT INTO ended VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET runs = runs + 1;
+END;
+CREATE TRIGGER removed AFTER DELETE ON state
+WHEN old.state IN ('Completed', 'Failed', 'TimedOut', 'Cancelled', 'Crashed') BEGIN
+    UPDATE ended SET runs = runs - 1 WHERE state = old.state;
+END;
+CREATE TABLE mark (
+    name     TEXT PRIMARY KEY,      -- 'checked': every page was read and found whole
+    at       REAL NOT NULL          -- UNIX seconds
+) WITHOUT ROWID;
+CREATE INDEX run_by_spec ON run (spec);
+CREATE INDEX spec_by_code ON spec (code);
+"""
+
+# What brings a journal of this version to the next one; never changed once released.
+STEPS = {
+    1: _SINCE_2
+    + """
+INSERT INTO ended SELECT state, count(*) FROM state
+WHERE state IN ('Completed', 'Failed', 'TimedOut', 'Cancelled', 'Crashed') GROUP BY state;
+"""
+}
+
+TABLES = (
+    """
 CREATE TABLE spec (
     spec     INTEGER PRIMARY KEY,
     id       TEXT NOT NULL UNIQUE,  -- digest of the body
@@ -69,3 +106,5 @@ CREATE TABLE peer (                 -- workers and pools that may be alive
     body     TEXT NOT NULL          -- JSON object
 ) WITHOUT ROWID;
 """
+    + _SINCE_2
+)

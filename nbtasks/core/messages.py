@@ -380,6 +380,7 @@ class Done(Message, frozen=True):
 class NotDone(Message, frozen=True):
     request: int
     reason: str
+    again: bool = False  # not now: ask again in a moment
 
 
 # -- broker -> worker ----------------------------------------------------------------------------------
