@@ -25,6 +25,7 @@ from nbtasks.core.messages import (
     Missing,
     NotDone,
     PeerId,
+    Prune,
     Push,
     RunFound,
     RunId,
@@ -79,6 +80,7 @@ class Answers:
         self._status = status
         self._routes: dict[PeerId, bytes] = {}
         self._large: dict[tuple[RunId, int], tuple[float, float]] = {}  # mono seconds of the next copy, pause
+        self.prunes: list[tuple[PeerId, Prune]] = []  # wishes that somebody else fulfils
         self.damaged: list[RunRecord] = []  # assigned runs whose arguments cannot be read
 
     # -- ways back ----------------------------------------------------------------------------------------
@@ -122,6 +124,8 @@ class Answers:
                     unread.append(item)
             elif isinstance(item.query, GetStatus):
                 direct.setdefault(item.peer, []).append(self._status(item.query.request))
+            elif isinstance(item.query, Prune):
+                self.prunes.append((item.peer, item.query))
             else:
                 self._look(item)
         if unread:
@@ -131,6 +135,10 @@ class Answers:
             self._send(peer, messages)
         for peer, messages in published.items():
             self._publish(peer, messages)
+
+    def reply(self, peer: PeerId, message: Message) -> None:
+        """An answer that took its time."""
+        self._send(peer, [message])
 
     def _send(self, peer: PeerId, messages: list[Message]) -> None:
         route = self._routes.get(peer)

@@ -22,6 +22,7 @@ from nbtasks.broker.answers import Answers
 from nbtasks.broker.payloads import Payloads
 from nbtasks.broker.reader import Reader
 from nbtasks.broker.store import Store
+from nbtasks.broker.sweep import Sweep
 from nbtasks.broker.watches import Watches
 from nbtasks.core import codec
 from nbtasks.core.broker import Broker, Limits
@@ -35,6 +36,7 @@ from nbtasks.core.messages import (
     Message,
     PeerId,
     Rejected,
+    RunId,
     Spec,
     Submit,
 )
@@ -108,6 +110,7 @@ class Daemon:
             status=lambda request: self._broker.status(request, clock.now(), str(self._home), self._started),
         )
         self._payloads = payloads
+        self._sweep = Sweep(self._broker, self._reader, settings, self._answers.reply, self._gone)
 
     def _make_connection(self, keys: Keys) -> Connection:
         pid = os.getpid()
@@ -136,13 +139,15 @@ class Daemon:
         for peer in self._sockets.subscriptions():
             self._answers.subscribed()
             self._broker.subscribed(peer, now)
-        for received in self._sockets.receive(FRAMES_PER_PASS):
+        frames = self._sockets.receive(FRAMES_PER_PASS)
+        for received in frames:
             self._take(received, now)
         for fd in ready:
             self._on_ready(fd, now)
         if self._look_at <= now.mono_s:
             self._look(now)
         self._broker.tick(now)
+        self._sweep.step(now, busy=bool(frames))
         return self._act(now)
 
     def _act(self, now: Now) -> bool:
@@ -151,10 +156,15 @@ class Daemon:
             self._store.commit(output)
             self._upkeep.committed(output)
             self._payloads.committed(output)
+            if output.removed:
+                self._sweep.committed(output.removed)
             for peer, record in output.peers.items():
                 if record is None:
                     self._forget(peer)
         self._answers.perform(output, now.mono_s)
+        for peer, wish in self._answers.prunes:
+            self._sweep.ask(peer, wish, now)
+        self._answers.prunes.clear()
         for act in output.signals:
             self._watches.signal(act)
         self._end_damaged(now)
@@ -162,7 +172,8 @@ class Daemon:
 
     def _timeout_s(self) -> float:
         wake_at = self._broker.wake_at()
-        until = self._look_at if wake_at is None else min(wake_at, self._look_at)
+        until = min(self._look_at, self._sweep.wake_at())
+        until = until if wake_at is None else min(wake_at, until)
         return max(0.0, until - time.monotonic())
 
     def _fds(self) -> list[int]:
@@ -250,6 +261,9 @@ class Daemon:
             )
             self._broker.handle(record.worker, word, now)
         self._answers.damaged.clear()
+
+    def _gone(self, runs: list[RunId]) -> None:
+        """These runs are not recorded any more: the one place from which what else they left is removed."""
 
     # -- why it ends ----------------------------------------------------------------------------------------
 

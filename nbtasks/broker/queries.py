@@ -31,9 +31,13 @@ from nbtasks.core.messages import (
 from nbtasks.core.messages import (
     Output as OutputMessage,
 )
+from nbtasks.core.retention import Past
 from nbtasks.core.states import TYPES, State
 
 WINDOW_ROWS = 50_000  # that one statement looks at; some 30 ms
+PAST_ROWS = 5000  # that are judged at once
+OVERHEAD_BYTES = 300  # of a run's rows and index entries beyond their variable parts
+SPECS_AT_ONCE = 100
 LISTING_S = 0.5  # after which a listing is answered with what it found so far
 
 _INFO = (
@@ -42,6 +46,25 @@ _INFO = (
     "(SELECT coalesce(sum(length(body)), 0) FROM output WHERE output.seq = run.seq) "
     "FROM run JOIN state USING (seq) WHERE"
 )
+
+
+_PAST = (
+    "SELECT state.seq, run.id, state.state, state.at, length(run.args) + length(run.parameters) "
+    "+ length(state.history) + length(state.attempts) "
+    "+ coalesce((SELECT length(value) FROM result WHERE result.seq = state.seq), 0) "
+    "+ coalesce((SELECT sum(length(body)) FROM output WHERE output.seq = state.seq), 0) "
+    f"+ {OVERHEAD_BYTES} FROM state JOIN run USING (seq) WHERE state.seq > ? AND state.seq <= ? "
+    # the plus: in the order of arrival, not of an index
+    f"AND +state.state IN ({rows.marks(rows.ENDED)}) AND (state.at < ? OR ?) ORDER BY state.seq LIMIT ?"
+)
+
+
+class PastPage(NamedTuple):
+    """A part of what is over."""
+
+    past: list[Past]
+    more: int  # number to go on after; 0: that was all
+    excess_bytes: int  # by which the journal is too large
 
 
 class Ending(NamedTuple):
@@ -129,6 +152,49 @@ class Queries:
                 return tuple(found), max(0, after) + len(found)
             found.append(bytes(body))
         return tuple(found), 0
+
+    # -- what may leave -----------------------------------------------------------------------------------
+
+    def past(self, after: int, ended_before: float, bytes_max: int | None) -> PastPage:
+        """Final runs that arrived after number `after`, oldest first.
+
+        Parameters
+        ----------
+        ended_before
+            Later ones are left out, unless the journal has more than `bytes_max` bytes.
+        """
+        used = self._used_bytes()
+        excess = max(0, used - bytes_max) if bytes_max is not None else 0
+        (most,) = self.db.execute("SELECT coalesce(max(seq), 0) FROM run").fetchone()
+        found: list[Past] = []
+        ends_s = time.monotonic() + LISTING_S
+        while after < most and len(found) < PAST_ROWS and time.monotonic() < ends_s:
+            limit = PAST_ROWS - len(found)
+            page = self.db.execute(
+                _PAST, (after, after + WINDOW_ROWS, *rows.ENDED, ended_before, bool(excess), limit)
+            ).fetchall()
+            found += map(Past._make, page)
+            after = page[-1][0] if len(page) == limit else after + WINDOW_ROWS
+        return PastPage(found, after if after < most else 0, excess)
+
+    def _used_bytes(self) -> int:
+        """What the file holds, without its free pages."""
+        (size,) = self.db.execute("PRAGMA page_size").fetchone()
+        (pages,) = self.db.execute("PRAGMA page_count").fetchone()
+        (free,) = self.db.execute("PRAGMA freelist_count").fetchone()
+        return int(size * (pages - free))
+
+    def unused_specs(self) -> tuple[int, list[str]]:
+        """Specs that no run has, and up to which sequence number that was looked at."""
+        specs = dict(self.db.execute("SELECT spec, id FROM spec"))
+        least, most = self.db.execute(
+            "SELECT (SELECT coalesce(min(seq), 1) FROM run), (SELECT coalesce(max(seq), 0) FROM run)"
+        ).fetchone()
+        for first in range(least, most + 1, WINDOW_ROWS):
+            window = (first, min(first + WINDOW_ROWS - 1, most))
+            for (key,) in self.db.execute("SELECT DISTINCT spec FROM run WHERE seq BETWEEN ? AND ?", window):
+                specs.pop(key, None)
+        return most, list(specs.values())[:SPECS_AT_ONCE]
 
     # -- many runs ----------------------------------------------------------------------------------------
 

@@ -10,30 +10,15 @@ from __future__ import annotations
 VERSION = 2
 APPLICATION = 0x6E627473  # "nbts"
 
-# Counts of what is over are kept by the tables themselves: they are right after any statement of any
-# writer, and a start does not have to look at a million rows. What is live is counted by reading it.
 _SINCE_2 = """
 CREATE TABLE ended (
     state    TEXT PRIMARY KEY,      -- a final one
-    runs     INTEGER NOT NULL       -- that are recorded now in this state
+    runs     INTEGER NOT NULL       -- that are recorded now in this state; live ones are counted by reading
 ) WITHOUT ROWID;
-CREATE TRIGGER ended_at_once AFTER INSERT ON state
-WHEN new.state IN ('Completed', 'Failed', 'TimedOut', 'Cancelled', 'Crashed') BEGIN
-    INSERT INTO ended VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET runs = runs + 1;
-END;
-CREATE TRIGGER ended AFTER UPDATE OF state ON state
-WHEN new.state IN ('Completed', 'Failed', 'TimedOut', 'Cancelled', 'Crashed') AND new.state <> old.state BEGIN
-    INSERT INTO ended VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET runs = runs + 1;
-END;
-CREATE TRIGGER removed AFTER DELETE ON state
-WHEN old.state IN ('Completed', 'Failed', 'TimedOut', 'Cancelled', 'Crashed') BEGIN
-    UPDATE ended SET runs = runs - 1 WHERE state = old.state;
-END;
 CREATE TABLE mark (
     name     TEXT PRIMARY KEY,      -- 'checked': every page was read and found whole
     at       REAL NOT NULL          -- UNIX seconds
 ) WITHOUT ROWID;
-CREATE INDEX run_by_spec ON run (spec);
 CREATE INDEX spec_by_code ON spec (code);
 """
 

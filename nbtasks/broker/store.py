@@ -8,6 +8,7 @@ only what a push or a submit cannot go on without.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from nbtasks.broker.rows import STATE_COLUMNS, Damaged, crc, state_row, text
 from nbtasks.broker.upkeep import Upkeep
 from nbtasks.core.messages import RunId
 from nbtasks.core.records import NewRow, Output, WorkerRecord
+from nbtasks.core.retention import Past
 
 _INSERT_RUN = "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_STATE = f"INSERT INTO state ({', '.join(STATE_COLUMNS)}, seq) VALUES ({'?, ' * len(STATE_COLUMNS)}?)"
 _UPDATE_STATE = f"UPDATE state SET {', '.join(f'{c} = ?' for c in STATE_COLUMNS)} WHERE seq = ?"
+_COUNT = "INSERT INTO ended VALUES (?, ?) ON CONFLICT (state) DO UPDATE SET runs = runs + excluded.runs"
 
 JournalError = sqlite3.Error  # for callers: only this part knows what the journal is made of
 
@@ -68,7 +71,12 @@ class Store:
                 db.executemany("INSERT OR REPLACE INTO result VALUES (?, ?)", output.values)
             if output.chunks:
                 db.executemany("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?)", output.chunks)
+            self._count_ended(output)
             self._write_peers(output)
+            if output.removed:
+                self._remove(output.removed)
+            if output.unused[1]:
+                self._forget_specs(*output.unused)
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
@@ -85,6 +93,34 @@ class Store:
             self._specs[spec_id] = key
             if spec.code:
                 self._db.execute("INSERT OR IGNORE INTO code VALUES (?, ?)", (spec.code, code))
+
+    def _count_ended(self, output: Output) -> None:
+        """A start must not have to count a million rows; a run becomes final in one commit only."""
+        ended = [record.state.value for record in output.changed.values() if record.is_final]
+        ended += [
+            n.record.state.value
+            for n in output.new
+            if n.record.is_final and n.record.seq not in output.changed
+        ]
+        if ended:
+            self._db.executemany(_COUNT, Counter(ended).items())
+
+    def _remove(self, removed: list[Past]) -> None:
+        keys = [(past.seq,) for past in removed]
+        for table in ("output", "result", "state", "run"):
+            self._db.executemany(f"DELETE FROM {table} WHERE seq = ?", keys)
+        counts = Counter(past.state for past in removed)
+        self._db.executemany(_COUNT, [(state, -number) for state, number in counts.items()])
+
+    def _forget_specs(self, upto: int, spec_ids: list[str]) -> None:
+        for spec_id in spec_ids:
+            self._specs.pop(spec_id, None)  # the next submit with it says it anew
+            self._db.execute(
+                "DELETE FROM spec WHERE id = ? "
+                "AND NOT EXISTS (SELECT 1 FROM run WHERE run.seq > ? AND run.spec = spec.spec)",
+                (spec_id, upto),
+            )
+        self._db.execute("DELETE FROM code WHERE NOT EXISTS (SELECT 1 FROM spec WHERE spec.code = digest)")
 
     def _write_peers(self, output: Output) -> None:
         for peer, record in output.peers.items():

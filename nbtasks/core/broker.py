@@ -33,6 +33,7 @@ from nbtasks.core.messages import (
     PeerId,
     PoolInfo,
     Printed,
+    Prune,
     Refused,
     Returned,
     RunId,
@@ -48,6 +49,7 @@ from nbtasks.core.messages import (
 from nbtasks.core.presence import Presence
 from nbtasks.core.queue import ReadyQueue
 from nbtasks.core.records import Look, Now, Output, PeerRecord, RunRecord, Send
+from nbtasks.core.retention import Bounds, Past, leaving
 from nbtasks.core.staff import Seat, Staff
 from nbtasks.core.timers import Timers
 
@@ -117,6 +119,7 @@ class Broker:
             GetValue: self._on_query,
             GetOutput: self._on_query,
             GetStatus: self._on_query,
+            Prune: self._on_query,
             StopBroker: self._on_stop,
             SetPool: self._on_set_pool,
             Acked: self._on_acked,
@@ -208,6 +211,28 @@ class Broker:
         if self._idle_from is not None:
             times.append(self._idle_from + self._limits.idle_stop_s)
         return min((at for at in times if at is not None), default=None)
+
+    def leaving(self, past: Iterable[Past], bounds: Bounds, now: Now) -> list[Past]:
+        """Which of these final runs are to leave the table."""
+        owed = self._finals.owed()
+
+        def is_needed(one: Past) -> bool:
+            # the newest run stays as well, so that a restart gives no number twice
+            return self._ledger.is_parent(one.run) or one.run in owed or one.seq >= self._ledger.last_seq
+
+        return leaving(past, bounds, now.unix_s, is_needed)
+
+    def remove(self, past: Iterable[Past], now: Now) -> list[Past]:
+        """Let these final runs leave the table, but for those that somebody needs by now."""
+        found = self.leaving(past, Bounds(now.unix_s), now)
+        for one in found:
+            self._ledger.remove(one)
+        return found
+
+    def forget_specs(self, spec_ids: list[str], upto: int) -> None:
+        """No run with a sequence number up to `upto` has these specs: they leave if no later one has them."""
+        self._known_specs.difference_update(spec_ids)
+        self._ledger.out.unused = (upto, spec_ids)
 
     def waiting_reason(self, run: RunId) -> str:
         """Why a queued run is not given to anybody; "" if it will be, or is not queued."""

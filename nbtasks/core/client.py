@@ -24,6 +24,7 @@ from nbtasks.core.messages import (
     NotDone,
     Noted,
     Output,
+    Pruned,
     Refused,
     Rejected,
     RunFound,
@@ -251,6 +252,7 @@ class Client:
     @_on.register(Value)
     @_on.register(Output)
     @_on.register(Status)
+    @_on.register(Pruned)
     @_on.register(Done)
     @_on.register(NotDone)
     def _on_answer(self, message: Message, now: Now, effects: ClientEffects) -> None:

@@ -68,6 +68,14 @@ class Finals:
         for client in self._watchers.pop(run, ()):
             self.tell(client, run, now, out)
 
+    def owed(self) -> set[RunId]:
+        """Runs that ended and of which somebody is still to be told."""
+        owed: set[RunId] = set()
+        for outbox in self._outboxes.values():
+            owed.update(outbox.waiting)
+            owed.update(run for _, run in outbox.in_flight)
+        return owed
+
     def noted(self, client: PeerId, session: int, upto: int, now: Now, out: Output) -> None:
         outbox = self._outboxes.get(client)
         if outbox is None or outbox.session != session:

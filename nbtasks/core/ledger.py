@@ -12,7 +12,8 @@ import msgspec
 
 from nbtasks.core.messages import Attempt, Moment, NewRun, PeerId, RunId, Submit
 from nbtasks.core.records import NewRow, Output, RunRecord
-from nbtasks.core.states import FINAL, Cause, State, StateType, move
+from nbtasks.core.retention import Past
+from nbtasks.core.states import FINAL, TYPES, Cause, State, StateType, move
 
 
 class Ledger:
@@ -24,10 +25,13 @@ class Ledger:
         self.last_seq = 0
         self.out = Output()
         self._new: set[RunId] = set()  # recorded by the output under construction
+        self._children: dict[RunId, int] = {}  # how many live runs a run submitted
 
     def restore(self, records: Iterable[RunRecord], counts: dict[str, int], last_seq: int) -> None:
         """Take over what the table holds; `counts` include final runs."""
         self.runs = {record.run: record for record in records}
+        for record in self.runs.values():
+            self._count_child(record, 1)
         self.counts.update(counts)
         self.last_seq = last_seq
 
@@ -58,6 +62,7 @@ class Ledger:
         )
         self.runs[new.run] = record
         self._new.add(new.run)
+        self._count_child(record, 1)
         self.counts[state.type.value] += 1
         self.out.new.append(NewRow(record, new.args, new.parameters))
         return record
@@ -80,6 +85,24 @@ class Ledger:
         if new in FINAL:
             record.worker, record.started, record.stop, record.due = "", False, "", 0.0
             del self.runs[record.run]
+            self._count_child(record, -1)
+
+    def is_parent(self, run: RunId) -> bool:
+        """Whether `run` submitted one that is live."""
+        return run in self._children
+
+    def remove(self, past: Past) -> None:
+        """Let a final run leave the table."""
+        self.counts[TYPES[State(past.state)].value] -= 1
+        self.out.removed.append(past)
+
+    def _count_child(self, record: RunRecord, step: int) -> None:
+        if record.parent:
+            left = self._children.get(record.parent, 0) + step
+            if left:
+                self._children[record.parent] = left
+            else:
+                del self._children[record.parent]
 
     # -- attempts --------------------------------------------------------------------------------------
 

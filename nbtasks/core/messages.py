@@ -253,6 +253,17 @@ class GetStatus(Message, frozen=True):
     request: int
 
 
+class Prune(Message, frozen=True):
+    """Remove finished runs, oldest first; done in parts, each answered by Pruned."""
+
+    request: int
+    older_s: float | None = None  # those that ended so long ago; both None: what the home's settings say
+    bytes_max: int | None = None  # and the oldest ones, until no more is recorded
+    dry_run: bool = False  # only say what would go
+    after: int = 0  # the `more` of the answer before
+    counted_bytes: int = 0  # of the answers before, by a dry run
+
+
 class StopBroker(Message, frozen=True):
     """Stop the pools (after a drain of at most `drain_s`), then the broker."""
 
@@ -355,6 +366,15 @@ class Output(Message, frozen=True):
 
     request: int
     chunks: tuple[bytes, ...]
+    more: int = 0
+
+
+class Pruned(Message, frozen=True):
+    """So much is gone, or would be; `more` > 0: ask again after it."""
+
+    request: int
+    runs: int
+    size: int  # bytes
     more: int = 0
 
 
@@ -525,11 +545,12 @@ class ExitNoted(Message, frozen=True):
 
 ToBroker = Union[
     HelloClient, HelloWorker, HelloPool, Left, Submit, Watch, Noted, Beat, Cancel, GetRuns, GetRun, GetValue,
-    GetOutput, GetStatus, StopBroker, SetPool, Acked, Started, Printed, Finished, Returned, Draining, Exited,
+    GetOutput, GetStatus, Prune, StopBroker, SetPool, Acked, Started, Printed, Finished, Returned, Draining,
+    Exited,
 ]  # fmt: skip
 ToClient = Union[
     Welcome, Stranger, Rejected, Accepted, Refused, Ended, Missing, Closed, Runs, RunFound, Value, Output,
-    Status, Done, NotDone,
+    Status, Pruned, Done, NotDone,
 ]  # fmt: skip
 ToWorker = Union[Welcome, Stranger, Rejected, Push, Interrupt, Revoke, Kept, OutputKept, Leave]
 ToPool = Union[Welcome, Stranger, Rejected, Want, Kill, Disband, ExitNoted]

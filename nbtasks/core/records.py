@@ -17,14 +17,17 @@ from nbtasks.core.messages import (
     GetOutput,
     GetRun,
     GetRuns,
+    GetStatus,
     GetValue,
     Message,
     Moment,
     PeerId,
+    Prune,
     Push,
     RunId,
     Spec,
 )
+from nbtasks.core.retention import Past
 from nbtasks.core.states import FINAL, State
 
 
@@ -171,7 +174,7 @@ class Look(NamedTuple):
     """Answer a query from the committed rows."""
 
     peer: PeerId
-    query: Union[GetRuns, GetRun, GetValue, GetOutput]
+    query: Union[GetRuns, GetRun, GetValue, GetOutput, GetStatus, Prune]
 
 
 Sent = Union[Send, PushRun, TellEnd, Look]
@@ -187,6 +190,9 @@ class Output(msgspec.Struct):
     # seq, attempt, number, body
     chunks: list[tuple[int, int, int, bytes]] = msgspec.field(default_factory=list)
     peers: dict[PeerId, PeerRecord | None] = msgspec.field(default_factory=dict)  # None: forget it
+    removed: list[Past] = msgspec.field(default_factory=list)  # final runs that leave, with all their rows
+    # ids of specs that no run up to the sequence number has: they leave if no later one has them
+    unused: tuple[int, list[str]] = (0, [])
 
     sends: list[Sent] = msgspec.field(default_factory=list)
     signals: list[Signal] = msgspec.field(default_factory=list)  # to local workers whose pool is gone
@@ -195,7 +201,10 @@ class Output(msgspec.Struct):
     @property
     def writes(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self.new or self.specs or self.changed or self.values or self.chunks or self.peers)
+        return bool(
+            self.new or self.specs or self.changed or self.values or self.chunks or self.peers
+            or self.removed or self.unused[1]
+        )  # fmt: skip
 
 
 class Effects(msgspec.Struct):
