@@ -156,6 +156,9 @@ class Sweep:
             self._count(order, chosen)
         else:
             self._left.extend(chosen)
+            if page.excess_bytes and chosen:
+                # sizes are estimates: whether that is enough is seen when these are gone
+                order.after, order.is_last_page = chosen[-1].seq, False
 
     def _remove_piece(self, order: _Order, now: Now) -> None:
         piece = [self._left.popleft()]
