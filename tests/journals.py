@@ -71,3 +71,19 @@ def rows_of(path: Path, question: str, *values: Any) -> list[tuple[Any, ...]]:
         return db.execute(question, values).fetchall()
     finally:
         db.close()
+
+
+def fill_queue(path: Path, number: int) -> None:
+    """Add runs that wait for a worker that serves them."""
+    spec = Spec("tests:waiting", "waiting", "3.11", "")
+    store = Store(path)
+    first_seq, now = store.restore().last_seq + 1, time.time()
+    for start in range(first_seq, first_seq + number, ROWS_PER_COMMIT):
+        batch = Output(specs=[("waiting", spec, b"")])
+        for seq in range(start, min(start + ROWS_PER_COMMIT, first_seq + number)):
+            history = (Moment("Pending", now),)
+            run = past_id(seq, now)
+            record = RunRecord(seq, run, run, spec, "waiting", "", now, at=now, history=history)
+            batch.new.append(NewRow(record, VALUE, "{}"))
+        store.commit(batch)
+    store.close()

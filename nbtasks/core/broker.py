@@ -237,7 +237,7 @@ class Broker:
     def waiting_reason(self, run: RunId) -> str:
         """Why a queued run is not given to anybody; "" if it will be, or is not queued."""
         record = self._ledger.runs.get(run)
-        if record is None or run not in self._queue:
+        if record is None or record not in self._queue:
             return ""
         return self._staff.waiting_reason(record)
 
@@ -362,7 +362,7 @@ class Broker:
         elif kind == "due":
             run, attempt, until = subject
             record = self._ledger.runs.get(run)
-            if record and record.attempt == attempt and not record.worker and run not in self._queue:
+            if record and record.attempt == attempt and not record.worker and record not in self._queue:
                 self._attempts.wait_or_queue(record, now, until)
         elif kind in ("push", "revoke", "deadline", "interrupt", "kill"):
             run, attempt, *rest = subject
@@ -405,12 +405,12 @@ class Broker:
         for run, record in self._ledger.runs.items():
             assert not record.is_final, record
             assert bool(record.worker) == (run in held), record
-            assert not (record.worker and run in self._queue), record
+            assert not (record.worker and record in self._queue), record
             assert not record.worker or held[run].record.worker == record.worker, record
             assert record.started <= bool(record.worker), record
             assert len(record.attempts) <= record.attempt, record
             assert all(a.end for a in record.attempts[:-1]), record
-            waits = run in self._queue or record.due > 0
+            waits = record in self._queue or record.due > 0
             assert record.worker or waits, record
         for seat in self._staff.seats.values():
             assert set(seat.held) <= set(self._ledger.runs), seat.record

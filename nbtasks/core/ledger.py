@@ -25,6 +25,7 @@ class Ledger:
         self.last_seq = 0
         self.out = Output()
         self._new: set[RunId] = set()  # recorded by the output under construction
+        self._first_history: tuple[Moment, ...] = (Moment("", 0.0),)  # shared by the runs of a batch
         self._children: dict[RunId, int] = {}  # how many live runs a run submitted
 
     def restore(self, records: Iterable[RunRecord], counts: dict[str, int], last_seq: int) -> None:
@@ -48,6 +49,8 @@ class Ledger:
     def add(self, new: NewRun, submit: Submit, spec_id: str, unix_s: float) -> RunRecord:
         self.last_seq += 1
         state = State.PENDING
+        if self._first_history[0].at != unix_s:
+            self._first_history = (Moment(state.value, unix_s),)
         record = RunRecord(
             seq=self.last_seq,
             run=new.run,
@@ -58,7 +61,7 @@ class Ledger:
             submitted=unix_s,
             state=state,
             at=unix_s,
-            history=(Moment(state.value, unix_s),),
+            history=self._first_history,
         )
         self.runs[new.run] = record
         self._new.add(new.run)

@@ -19,11 +19,12 @@ RunId = str  # canonical UUIDv7, 36 characters
 PeerId = str  # "c-…" client, "w-…" worker, "p-…" pool; fresh at each start, so it is the incarnation too
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True, tag=True, forbid_unknown_fields=True):
+# Nothing here can be part of a cycle, and a queue of 200,000 runs must not be searched for one.
+class Message(msgspec.Struct, frozen=True, array_like=True, tag=True, forbid_unknown_fields=True, gc=False):
     """A message; the class name is its tag on the wire."""
 
 
-class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """A piece of a message; never sent alone."""
 
 

@@ -38,7 +38,7 @@ class Now(NamedTuple):
     unix_s: float  # for due times and stamps; stored
 
 
-class RunRecord(msgspec.Struct):
+class RunRecord(msgspec.Struct, gc=False):
     """One row of the journal, and all that the broker knows of a live run; never its payload."""
 
     seq: int  # order of arrival; the primary key
@@ -95,7 +95,7 @@ class PoolRecord(msgspec.Struct):
 PeerRecord = Union[WorkerRecord, PoolRecord]
 
 
-class NewRow(msgspec.Struct):
+class NewRow(msgspec.Struct, gc=False):
     """A run that was just accepted, with what only the journal keeps."""
 
     record: RunRecord
