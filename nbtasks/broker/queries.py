@@ -35,7 +35,7 @@ from nbtasks.core.retention import Past
 from nbtasks.core.states import TYPES, State
 
 WINDOW_ROWS = 50_000  # that one statement looks at; some 30 ms
-PAST_ROWS = 5000  # that are judged at once
+PAST_ROWS = 1000  # that are judged at once, by the loop
 OVERHEAD_BYTES = 300  # of a run's rows and index entries beyond their variable parts
 SPECS_AT_ONCE = 100
 LISTING_S = 0.5  # after which a listing is answered with what it found so far

@@ -24,10 +24,11 @@ from nbtasks.settings import Settings
 
 AFTER_S = 30.0  # from the start to the first sweep that nobody asked for
 EVERY_S = 600.0
-ANSWER_S = 1.0  # an order is answered after this, and goes on when it is repeated
+ANSWER_S = 0.5  # an order is answered after this, and the rest has to be asked for
+ANSWERS_MAX = 64  # that are remembered
 ORDERS_MAX = 8
 PIECE_S = 0.0015  # that one piece may take
-PIECE_RUNS, PIECE_RUNS_MAX = 16, 1000
+PIECE_RUNS_MIN, PIECE_RUNS_MAX = 8, 1000
 PIECE_BYTES = 2**20  # every page of a large value is read before it is free
 BUSY_S = 0.01  # after the last frame; until then there is one piece in `REST_S` only
 REST_S = 0.02
@@ -74,9 +75,10 @@ class Sweep:
         self._reply = reply
         self._gone = gone
         self._orders: deque[_Order] = deque()
+        self._answered: dict[tuple[PeerId, int], Pruned] = {}  # oldest first
         self._left: deque[Past] = deque()  # of the first order's page
         self._is_reading = False
-        self._piece_runs = PIECE_RUNS
+        self._piece_runs = PIECE_RUNS_MIN
         self._next_s = 0.0  # mono: when the next piece may go
         self._busy_until_s = 0.0
         self._began_s = 0.0
@@ -85,7 +87,10 @@ class Sweep:
     # -- orders -------------------------------------------------------------------------------------------
 
     def ask(self, peer: PeerId, wish: Prune, now: Now) -> None:
-        """Somebody wants runs removed; what is said again while it waits is done once."""
+        """Somebody wants runs removed; what is said again is done once, and answered again."""
+        if answer := self._answered.get((peer, wish.request)):
+            self._reply(peer, answer)
+            return
         if any((order.peer, order.wish.request) == (peer, wish.request) for order in self._orders):
             return
         if len(self._orders) >= ORDERS_MAX:
@@ -177,8 +182,9 @@ class Sweep:
         """A piece is gone: the next one is as large as the time that this one took allows."""
         ended_s = time.monotonic()
         took_s = ended_s - self._began_s
-        factor = min(1.5, PIECE_S / took_s) if took_s else 1.5
-        self._piece_runs = int(min(PIECE_RUNS_MAX, max(1, self._piece_runs * factor)))
+        # between a half and twice as much, because one slow disk access says little about the next
+        factor = min(2.0, max(0.5, PIECE_S / max(took_s, 1e-6)))
+        self._piece_runs = int(min(PIECE_RUNS_MAX, max(PIECE_RUNS_MIN, self._piece_runs * factor)))
         self._next_s = ended_s + (REST_S if ended_s < self._busy_until_s else 0.0)
         self._gone([one.run for one in removed])
 
@@ -188,7 +194,11 @@ class Sweep:
             self._reader.ask((self, "specs"), lambda queries: queries.unused_specs(), self._forget_specs)
         if order.peer:
             more = 0 if order.is_last_page else order.after
-            self._reply(order.peer, Pruned(order.wish.request, order.runs, order.size, more))
+            answer = Pruned(order.wish.request, order.runs, order.size, more)
+            self._answered[order.peer, order.wish.request] = answer
+            if len(self._answered) > ANSWERS_MAX:
+                del self._answered[next(iter(self._answered))]
+            self._reply(order.peer, answer)
             return
         if order.runs:
             log.info("%d runs of %d bytes left the journal", order.runs, order.size)

@@ -17,8 +17,8 @@ from pathlib import Path
 from nbtasks.broker import opening
 from nbtasks.core.records import Output
 
-LOOK_PAGES = 1000  # written since the last time, roughly: 4 MB
-LONG_PAGES = 8000  # of log: 32 MB; from then on the loop moves the rest itself
+LOOK_PAGES = 4000  # written since the last time, roughly: 16 MB
+LONG_PAGES = 16_000  # of log: 64 MB; from then on the loop moves the rest itself
 REST_PAGES_MAX = 1000  # that the loop moves at once
 CHECK_EVERY_S = 86_400.0
 CHECK_AFTER_S = 5.0  # after the start, when everybody has come back
