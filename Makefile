@@ -6,8 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LAB_STAMP := $(VENV)/.installed-lab
+BENCH_STAMP := $(VENV)/.installed-bench
 
-.PHONY: help demo test lab check sim fresh clean
+.PHONY: help demo test lab check bench sim fresh clean
 
 help:
 	@echo "make demo          run the quick-start notebook in a real kernel, with live progress here"
@@ -15,6 +16,7 @@ help:
 	@echo "make check         formatting, lint, types"
 	@echo "make lab           open JupyterLab on the notebooks"
 	@echo "make sim SEEDS=n   run n seeds of the simulator"
+	@echo "make bench         measure beside other systems; AGAINST=commit compares with that commit"
 	@echo "make fresh         clone HEAD, then do there what a newcomer does"
 
 $(STAMP): pyproject.toml
@@ -22,6 +24,10 @@ $(STAMP): pyproject.toml
 	    || { echo "nbtasks needs Python >= 3.10; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e '.[dev,demo]'
+	@touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	@touch $@
 
 $(LAB_STAMP): $(STAMP)
@@ -42,6 +48,9 @@ check: $(STAMP)
 
 lab: $(LAB_STAMP)
 	$(BIN)/python -m jupyterlab --notebook-dir notebooks
+
+bench: $(BENCH_STAMP)
+	$(BIN)/python -m tests.bench --output build/bench $(if $(AGAINST),--against $(AGAINST)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 sim: $(STAMP)
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -159,23 +160,31 @@ class RunContext:
 
     Attributes
     ----------
+    run
+        Its id as text.
     attempt
         How many attempts were charged, this one included.
-    parameters
-        The arguments by name, defaults included.
+    bind
+        Gives the arguments by name; called when somebody asks for them.
+    is_recorded
+        False: a plain call of the task, of which no broker knows.
     """
 
-    id: UUID  # may be given as text
+    run: RunId
     name: str
     attempt: int
     tags: frozenset[str] = frozenset()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    is_recorded: bool = True  # False: a plain call of the task, of which no broker knows
+    bind: Callable[[], Mapping[str, Any]] = field(default=dict, repr=False)
+    is_recorded: bool = True
 
-    def __post_init__(self) -> None:
-        given: object = self.id
-        if isinstance(given, str):
-            object.__setattr__(self, "id", UUID(given))
+    @cached_property
+    def id(self) -> UUID:
+        return UUID(self.run)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Any]:
+        """The arguments by name, defaults included."""
+        return self.bind()
 
 
 _current: ContextVar[RunContext | None] = ContextVar("nbtasks_run", default=None)
@@ -190,7 +199,7 @@ def current_run() -> RunContext | None:
 def parent_id() -> RunId:
     """The recorded run that this code is part of; "" if there is none."""
     run = _current.get()
-    return str(run.id) if run is not None and run.is_recorded else ""
+    return run.run if run is not None and run.is_recorded else ""
 
 
 class running:

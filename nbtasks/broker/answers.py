@@ -33,7 +33,7 @@ from nbtasks.core.messages import (
     Runs,
     Status,
 )
-from nbtasks.core.records import Look, Output, PushRun, RunRecord, Send, TellEnd
+from nbtasks.core.records import Look, Output, Publish, PushRun, RunRecord, Send, TellEnd
 from nbtasks.wire.sockets import BROKER, topic_of
 
 ROUTES_MAX = 20_000  # peers whose way back is remembered
@@ -108,10 +108,13 @@ class Answers:
         published: dict[PeerId, list[Message]] = {}
         endings = _Endings(output)
         unread: list[TellEnd] = []
+        looks: list[Look] = []
         pushed: set[int] = set()
         for item in output.sends:
             if isinstance(item, Send):
                 direct.setdefault(item.peer, []).append(item.message)
+            elif isinstance(item, Publish):
+                published.setdefault(item.peer, []).append(item.message)
             elif isinstance(item, PushRun):
                 record = item.record
                 if record.seq not in pushed and (push := self._push(item, mono_s)):
@@ -127,14 +130,17 @@ class Answers:
             elif isinstance(item.query, Prune):
                 self.prunes.append((item.peer, item.query))
             else:
-                self._look(item)
+                looks.append(item)
+        # first what somebody waits for to go on
+        for peer, messages in published.items():
+            self._publish(peer, messages)
+        for peer, messages in direct.items():
+            self._send(peer, messages)
+        for look in looks:
+            self._look(look)
         if unread:
             # dropped if too much waits: what is not noted is told again
             self._reader.ask(object(), lambda queries: _read_endings(queries, unread), self._tell)
-        for peer, messages in direct.items():
-            self._send(peer, messages)
-        for peer, messages in published.items():
-            self._publish(peer, messages)
 
     def reply(self, peer: PeerId, message: Message) -> None:
         """An answer that took its time."""

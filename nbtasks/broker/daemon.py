@@ -6,6 +6,7 @@ the broker ends.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import os
@@ -42,6 +43,7 @@ from nbtasks.core.messages import (
 )
 from nbtasks.core.policy import CRASHED
 from nbtasks.core.records import Now
+from nbtasks.core.version import VERSION
 from nbtasks.errors import ProtocolError, VersionMismatch
 from nbtasks.settings import Settings
 from nbtasks.wire import access, clock, connection
@@ -55,8 +57,8 @@ from nbtasks.wire.sockets import BROKER, BrokerSockets, Received
 FRAMES_PER_PASS = 500  # so that a flood does not keep the first sender waiting for its commit
 LOOK_S = 1.0  # between two looks at the home and the guard of the sockets
 GARBAGE_LOG_S = 10.0  # between two log lines about frames that cannot be read
+GARBAGE_OBJECTS = 100_000  # new ones between two looks for cycles
 SPECS_MAX = 4096  # equal specs are kept once; so many are remembered
-VERSION = "0.1.0"
 
 log = logging.getLogger("nbtasks.broker")
 
@@ -128,6 +130,9 @@ class Daemon:
         self._listen_to_signals()
         connection.write(self._connection, self._runtime)
         log.info("broker %s is up for %s", os.getpid(), self._home)
+        # what is here now stays, and what a pass makes ends with it: looking for cycles finds nothing
+        gc.freeze()
+        gc.set_threshold(GARBAGE_OBJECTS)
         while not self._pass():
             pass
         return 0

@@ -20,6 +20,7 @@ from nbtasks.core.records import Output
 LOOK_PAGES = 4000  # written since the last time, roughly: 16 MB
 LONG_PAGES = 16_000  # of log: 64 MB; from then on the loop moves the rest itself
 REST_PAGES_MAX = 1000  # that the loop moves at once
+LOGS_MAX = 4  # times LONG_PAGES: from then on it moves them however many are left
 CHECK_EVERY_S = 86_400.0
 CHECK_AFTER_S = 5.0  # after the start, when everybody has come back
 CLOSE_S = 5.0
@@ -40,7 +41,7 @@ class Upkeep:
         self._pages = 0.0
         self._is_closing = threading.Event()
         self._due = threading.Event()
-        self._left: int | None = None  # pages of a long log that were not moved
+        self._rest_is_due = False  # the log is long, and little of it is left to be moved
         self.checked_at = 0.0  # UNIX seconds: when every page was found whole, by us
         self.damage: Exception | None = None
         self._connections = [opening.open_beside(path), opening.open_beside(path)]
@@ -64,11 +65,9 @@ class Upkeep:
     def wrote(self, pages: float) -> None:
         """Likewise, known already."""
         self._pages += pages
-        left = self._left
-        if left is not None:
-            self._left = None
-            if left <= REST_PAGES_MAX:
-                self._writer.execute(_PASSIVE)
+        if self._rest_is_due:
+            self._rest_is_due = False
+            self._writer.execute(_PASSIVE)
         if self._pages > LOOK_PAGES and not self._due.is_set():
             self._pages = 0.0
             self._due.set()
@@ -93,7 +92,7 @@ class Upkeep:
                 if pages > LONG_PAGES:
                     # what was written meanwhile is moved without the time that this took
                     _, pages, moved = db.execute(_PASSIVE).fetchone()
-                    self._left = pages - moved
+                    self._rest_is_due = pages - moved <= REST_PAGES_MAX or pages > LOGS_MAX * LONG_PAGES
             except sqlite3.Error as error:
                 # the commits will fail as well if it is worth an end
                 log.warning("the log of the journal could not be moved: %s", error)

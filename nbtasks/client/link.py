@@ -229,8 +229,10 @@ class Link:
             if not timeout_s:
                 self._take()
         if timeout_s:
-            self._way.wait(who, timeout_s)
+            ready = self._way.wait(who, timeout_s)
             with self._lock:
+                if self._way.sockets is not None:
+                    self._way.sockets.ready(ready)
                 if who == THREAD and self._callers:
                     return  # who waits himself must not miss that it arrived
                 self._take()

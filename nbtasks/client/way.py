@@ -6,6 +6,7 @@ import os
 import select
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -104,14 +105,13 @@ class Way:
         self.pollers = [_poller(*descriptors), _poller(*descriptors)]
         return is_new
 
-    def wait(self, which: int, timeout_s: float) -> None:
-        """Wait until anything may have happened."""
-        for descriptor, _ in self.pollers[which].poll(timeout_s * 1000):
-            if descriptor == self._wake_reading:
-                try:
-                    os.read(descriptor, 4096)
-                except BlockingIOError:
-                    continue  # another thread was faster
+    def wait(self, which: int, timeout_s: float) -> list[int]:
+        """Wait until anything may have happened; returns the readable descriptors."""
+        ready = [descriptor for descriptor, _ in self.pollers[which].poll(timeout_s * 1000)]
+        if self._wake_reading in ready:
+            with suppress(BlockingIOError):  # another thread was faster
+                os.read(self._wake_reading, 4096)
+        return ready
 
     def wake(self) -> None:
         """Let whoever waits look."""

@@ -6,6 +6,8 @@ one than the current is a late word and changes nothing.
 
 from __future__ import annotations
 
+import math
+
 from nbtasks.core import policy
 from nbtasks.core.finals import Finals
 from nbtasks.core.ledger import Ledger
@@ -24,13 +26,15 @@ from nbtasks.core.messages import (
     Started,
 )
 from nbtasks.core.queue import ReadyQueue
-from nbtasks.core.records import Now, PushRun, RunRecord, Send, Signal
+from nbtasks.core.records import Now, Publish, PushRun, RunRecord, Send, Signal
 from nbtasks.core.staff import Seat, Staff
 from nbtasks.core.states import Cause, State
 from nbtasks.core.timers import Timers
 
 PUSH_S = 0.1  # pause before an unacked push is said again; doubled up to PUSH_S_MAX
 PUSH_S_MAX = 2.0
+PUSH_STEP_S = 0.05
+KEPT_S = 0.05  # a Kept waits so long for a push that it can travel with
 INTERRUPT_S = 0.5  # pause before an interrupt or a revoke is said again
 KILL_S = 1.5  # pause before a kill is said again; the pool needs 1 s from SIGTERM to SIGKILL
 LOOK_S = 60.0  # between two looks at whether a retry is due
@@ -64,30 +68,41 @@ class Attempts:
     # -- giving and taking back ------------------------------------------------------------------------
 
     def dispatch(self, now: Now) -> None:
-        """Give queued runs to workers: first to idle ones, then one ahead to busy ones."""
+        """Give queued runs to workers: first to idle ones, then ahead to busy ones, one each in turn."""
         if len(self._queue):
-            for seat in [*self._staff.idle(), *self._staff.ahead(now.unix_s)]:
-                if record := self._queue.first(seat.record.serves, seat.record.python):
-                    self._queue.remove(record)
-                    self._assign(record, seat, now)
-            # a worker that was idle a moment ago may get one ahead in the same pass
-            for seat in self._staff.ahead(now.unix_s) if len(self._queue) else ():
-                if record := self._queue.first(seat.record.serves, seat.record.python):
-                    self._queue.remove(record)
-                    self._assign(record, seat, now)
+            for seat in self._staff.idle():
+                self._give(seat, now)
+            gave = True
+            while gave and len(self._queue):
+                given = [self._give(seat, now) for seat in self._staff.ahead(now.unix_s)]
+                gave = any(given)
         self._take_back(now)
 
-    def _assign(self, record: RunRecord, seat: Seat, now: Now) -> None:
+    def _give(self, seat: Seat, now: Now) -> bool:
+        record = self._queue.first(seat.record.serves, seat.record.python)
+        if record is None:
+            return False
+        self._queue.remove(record)
         self._ledger.assign(record, seat.record.worker)
         if not seat.held:
             seat.head_since = now.mono_s
-        seat.held[record.run] = record
+        seat.hold(record, self._staff.expected_s(record))
         self.push(record, seat, now, again=False)
+        return True
 
     def push(self, record: RunRecord, seat: Seat, now: Now, again: bool, pause_s: float = PUSH_S) -> None:
         seat.unacked.add(record.run)
+        self.flush_kept(seat)
         self._ledger.out.sends.append(PushRun(record, again))
-        self._timers.add(now.mono_s + pause_s, "push", (record.run, record.attempt, pause_s))
+        # in steps, so that the many that are answered by then are looked at together
+        at = math.ceil(round((now.mono_s + pause_s) / PUSH_STEP_S, 6)) * PUSH_STEP_S
+        self._timers.add(at, "push", (record.run, record.attempt, pause_s))
+
+    def flush_kept(self, seat: Seat) -> None:
+        """Tell the worker what is recorded, by the way that pushes go."""
+        if seat.kept:
+            self._ledger.out.sends += [Publish(seat.record.worker, kept) for kept in seat.kept]
+            seat.kept.clear()
 
     def _take_back(self, now: Now) -> None:
         """Let idle workers have what waits behind a busy one."""
@@ -97,16 +112,17 @@ class Attempts:
         for donor in self._staff.seats.values():
             if len(donor.held) < 2 or donor.revoked or donor.gone:
                 continue
-            record = next(reversed(donor.held.values()))
-            taker = next((seat for seat in idle if seat.can_run(record)), None)
-            if taker is None or record.started or record.stop:
+            behind = [r for r in list(donor.held.values())[1:] if not r.started and not r.stop]
+            taker = next((seat for seat in idle if behind and seat.can_run(behind[-1])), None)
+            if taker is None:
                 continue
             if now.mono_s < donor.head_since + REVOKE_AFTER_S:
                 self._timers.add(donor.head_since + REVOKE_AFTER_S, "look", None)
                 continue
             idle.remove(taker)
-            donor.revoked.add(record.run)
-            self._revoke(record, now)
+            for record in behind[len(behind) // 2 :]:
+                donor.revoked.add(record.run)
+                self._revoke(record, now)
 
     def _revoke(self, record: RunRecord, now: Now) -> None:
         self._send(record.worker, Revoke(record.run, record.attempt))
@@ -161,10 +177,19 @@ class Attempts:
         if message.chunks > record.chunks or message.outcome not in policy.OUTCOMES:
             return  # its output comes first; the worker says everything again
         self._charge(record, message.start)
-        if seat := self._staff.seats.get(worker):
-            seat.ran(message.end - message.start)
-        self._send(worker, Kept(message.run, message.attempt))
+        self._staff.ran(record, message.end - message.start)
+        self._keep(worker, Kept(message.run, message.attempt), now)
         self._conclude(record, message.outcome, message.message, message.value, message.end, now)
+
+    def _keep(self, worker: PeerId, kept: Kept, now: Now) -> None:
+        """Tell a worker that this is recorded: at once only if it is to leave, else it would wake for it."""
+        seat = self._staff.seats.get(worker)
+        if seat is None or seat.leaving:
+            self._send(worker, kept)
+            return
+        if not seat.kept:
+            self._timers.add(now.mono_s + KEPT_S, "kept", worker)
+        seat.kept.append(kept)
 
     def returned(self, worker: PeerId, message: Returned, now: Now) -> None:
         record = self.current(worker, (message.run, message.attempt))
@@ -319,9 +344,7 @@ class Attempts:
 
     def _let_go(self, record: RunRecord, now: Now) -> None:
         if seat := self._staff.seats.get(record.worker):
-            seat.held.pop(record.run, None)
-            seat.unacked.discard(record.run)
-            seat.revoked.discard(record.run)
+            seat.let_go(record.run)
             seat.head_since = now.mono_s
 
     def _send(self, peer: PeerId, message: object) -> None:

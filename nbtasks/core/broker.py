@@ -153,7 +153,7 @@ class Broker:
         for record in list(self._ledger.runs.values()):
             seat = self._staff.seats.get(record.worker)
             if seat:
-                seat.held[record.run] = record
+                seat.hold(record, self._staff.expected_s(record))
                 seat.unacked.add(record.run)
                 self._attempts.resume_stop(record, now)
             elif record.worker:
@@ -367,6 +367,9 @@ class Broker:
         elif kind in ("push", "revoke", "deadline", "interrupt", "kill"):
             run, attempt, *rest = subject
             self._attempts.due(kind, (run, attempt), rest[0] if rest else 0.0, now)
+        elif kind == "kept":
+            if seat := self._staff.seats.get(subject):
+                self._attempts.flush_kept(seat)
         elif kind != "look":
             self._presence.due(kind, subject, now)
 

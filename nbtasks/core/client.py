@@ -6,11 +6,11 @@ calls us a Stranger; after its Welcome everything open is said again.
 
 from __future__ import annotations
 
-from functools import singledispatchmethod
 from typing import NamedTuple, Union
 
 import msgspec
 
+from nbtasks.core.dispatch import Dispatch
 from nbtasks.core.messages import (
     Accepted,
     Beat,
@@ -93,6 +93,7 @@ class Answered(NamedTuple):
     message: Message
 
 
+Answer = Union[Runs, RunFound, Value, Output, Status, Pruned, Done, NotDone]
 Event = Union[Connected, Turned, Recorded, NotRecorded, RunEnded, RunMissing, BrokerClosed, Answered]
 
 
@@ -181,12 +182,10 @@ class Client:
 
     def handle(self, message: Message, now: Now) -> ClientEffects:
         effects = ClientEffects()
-        self._on(message, now, effects)
+        self._on[type(message)](self, message, now, effects)
         return effects
 
-    @singledispatchmethod
-    def _on(self, message: Message, now: Now, effects: ClientEffects) -> None:
-        raise TypeError(f"not a message to a client: {message!r}")
+    _on = Dispatch("client")
 
     @_on.register
     def _on_welcome(self, message: Welcome, now: Now, effects: ClientEffects) -> None:
@@ -247,16 +246,9 @@ class Client:
         if self._boot:
             effects.events.append(BrokerClosed())
 
-    @_on.register(Runs)
-    @_on.register(RunFound)
-    @_on.register(Value)
-    @_on.register(Output)
-    @_on.register(Status)
-    @_on.register(Pruned)
-    @_on.register(Done)
-    @_on.register(NotDone)
-    def _on_answer(self, message: Message, now: Now, effects: ClientEffects) -> None:
-        request: int = message.request  # type: ignore[attr-defined]
+    @_on.register
+    def _on_answer(self, message: Answer, now: Now, effects: ClientEffects) -> None:
+        request = message.request
         if isinstance(message, NotDone) and message.again:
             if opened := self._requests.get(request):
                 opened.say_at = min(opened.say_at, now.mono_s + AGAIN_S)

@@ -5,12 +5,28 @@ A frame is one msgpack array: [protocol, sender, [message, …]]. One frame carr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from nbtasks.core.messages import PROTOCOL, Message, PeerId, ToBroker, ToClient, ToPool, ToWorker
+from nbtasks.core.messages import (
+    PROTOCOL,
+    Ended,
+    Exited,
+    Finished,
+    Message,
+    Output,
+    PeerId,
+    Printed,
+    Push,
+    Submit,
+    ToBroker,
+    ToClient,
+    ToPool,
+    ToWorker,
+    Value,
+)
 from nbtasks.errors import ProtocolError, VersionMismatch
 
 VALUE_BYTES_MAX = 64 * 2**20  # one argument list or one result
@@ -93,14 +109,24 @@ def batches(messages: Iterable[Message]) -> list[list[Message]]:
 
 def payload_bytes(message: Message) -> int:
     """Bytes of the payloads in a message; headers are not counted."""
-    size = 0
-    for name in ("value", "code", "args", "body", "last_words"):
-        size += len(getattr(message, name, b""))
-    for chunk in getattr(message, "chunks", ()) if type(message).__name__ == "Output" else ():
-        size += len(chunk)
-    for run in getattr(message, "runs", ()) if type(message).__name__ == "Submit" else ():
-        size += len(run.args) + len(run.parameters)
-    return size
+    weigh = _WEIGHTS.get(type(message))
+    return weigh(message) if weigh else 0
+
+
+def _submit_bytes(message: Submit) -> int:
+    return len(message.code) + sum(len(run.args) + len(run.parameters) for run in message.runs)
+
+
+_WEIGHTS: dict[type, Callable[[Any], int]] = {
+    Submit: _submit_bytes,
+    Push: lambda message: len(message.args) + len(message.code),
+    Printed: lambda message: len(message.body),
+    Finished: lambda message: len(message.value),
+    Ended: lambda message: len(message.value),
+    Value: lambda message: len(message.value),
+    Output: lambda message: sum(map(len, message.chunks)),
+    Exited: lambda message: len(message.last_words),
+}
 
 
 def spec_bytes(spec: Any) -> bytes:

@@ -6,10 +6,9 @@ once; the next one after a pause that doubles while workers die young.
 
 from __future__ import annotations
 
-from functools import singledispatchmethod
-
 import msgspec
 
+from nbtasks.core.dispatch import Dispatch
 from nbtasks.core.messages import (
     Beat,
     Disband,
@@ -74,12 +73,10 @@ class Pool:
 
     def handle(self, message: Message, now: Now) -> Effects:
         effects = Effects()
-        self._on(message, now, effects)
+        self._on[type(message)](self, message, now, effects)
         return effects
 
-    @singledispatchmethod
-    def _on(self, message: Message, now: Now, effects: Effects) -> None:
-        raise TypeError(f"not a message to a pool: {message!r}")
+    _on = Dispatch("pool")
 
     @_on.register
     def _on_welcome(self, message: Welcome, now: Now, effects: Effects) -> None:

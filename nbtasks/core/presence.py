@@ -249,6 +249,7 @@ class Presence:
         """Have the worker finish what it executes, hand back the rest, and leave."""
         if not seat.leaving:
             seat.leaving = True
+            self._attempts.flush_kept(seat)
             self._timers.add(now.mono_s + REPEAT_S, "leave", seat.record.worker)
         self._send(seat.record.worker, Leave())
 

@@ -154,6 +154,13 @@ class Send(NamedTuple):
     message: Message
 
 
+class Publish(NamedTuple):
+    """Say `message` to a worker in one frame with what is pushed to it."""
+
+    peer: PeerId
+    message: Message
+
+
 class PushRun(NamedTuple):
     """Publish the current attempt of `record` to its worker; the edge attaches code and arguments."""
 
@@ -177,7 +184,7 @@ class Look(NamedTuple):
     query: Union[GetRuns, GetRun, GetValue, GetOutput, GetStatus, Prune]
 
 
-Sent = Union[Send, PushRun, TellEnd, Look]
+Sent = Union[Send, Publish, PushRun, TellEnd, Look]
 
 
 class Output(msgspec.Struct):

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nbtasks.core.messages import Exited, PeerId, RunId
+from nbtasks.core.messages import Exited, Kept, PeerId, RunId
 from nbtasks.core.records import PoolRecord, RunRecord, WorkerRecord
 
-PREFETCH = 1  # runs a worker may hold besides the one it executes
-SHORT_S = 0.1  # only workers whose runs are shorter on average get one ahead
-MEAN_WEIGHT = 0.2  # of the newest run in that average
+AHEAD_MAX = 48  # runs a worker may hold besides the one it executes; fewer than its marker has slots
+AHEAD_S = 0.02  # of expected work, up to which it gets more than one ahead
+SHORT_S = 0.1  # only behind runs that are expected to be shorter it gets any
+RUN_S = 0.0001  # what a run takes beside its user code
+MEAN_WEIGHT = 0.2  # of a task's newest run in the average of its runs
+MEANS_MAX = 10_000  # tasks whose average is remembered
 
 
 class Seat:
@@ -28,7 +31,9 @@ class Seat:
         self.unacked: set[RunId] = set()
         self.revoked: set[RunId] = set()
         self.head_since = 0.0  # mono seconds, since when the first held run is first
-        self.mean_s = 0.0  # average length of its runs
+        self.load_s = 0.0  # how long all that it holds is expected to take
+        self.kept: list[Kept] = []  # to be said with the next push
+        self._expected: dict[RunId, float] = {}
         self.gone: Exited | None = None  # its process is gone, but a last word may be under way
 
     @property
@@ -42,15 +47,26 @@ class Seat:
             return False
         return bool(spec.code) if self.record.serves is None else spec.key in self.record.serves
 
+    def hold(self, record: RunRecord, expected_s: float) -> None:
+        self.held[record.run] = record
+        self._expected[record.run] = expected_s
+        self.load_s += expected_s
+
+    def let_go(self, run: RunId) -> None:
+        if self.held.pop(run, None):
+            self.load_s -= self._expected.pop(run, 0.0)
+            if not self.held:
+                self.load_s = 0.0  # without the errors of so many sums
+        self.unacked.discard(run)
+        self.revoked.discard(run)
+
     def wants_ahead(self, unix_s: float) -> bool:
-        """Whether a second run is worth giving: the first one is, and usually is, short."""
-        if len(self.held) != PREFETCH or self.mean_s > SHORT_S:
+        """Whether another run is worth giving: what it holds is, and is expected to be, over soon."""
+        number = len(self.held)
+        if self.load_s > (SHORT_S if number == 1 else AHEAD_S) or not 0 < number <= AHEAD_MAX:
             return False
         head = next(iter(self.held.values()))
         return not head.stop and not (head.started and unix_s - head.attempts[-1].start > SHORT_S)
-
-    def ran(self, seconds: float) -> None:
-        self.mean_s += MEAN_WEIGHT * (seconds - self.mean_s)
 
 
 class PoolSeat:
@@ -74,6 +90,19 @@ class Staff:
         self.seats: dict[PeerId, Seat] = {}
         self.pools: dict[PeerId, PoolSeat] = {}
         self.dead_pool_pid = 0  # of the pool that died last and was not replaced
+        self._means_s: dict[str, float] = {}  # task key -> average length of its runs
+
+    def expected_s(self, record: RunRecord) -> float:
+        """How long this run will keep a worker, as far as its task is known."""
+        return self._means_s.get(record.spec.key, SHORT_S)
+
+    def ran(self, record: RunRecord, seconds: float) -> None:
+        """A run of this task took so long."""
+        key, seconds = record.spec.key, seconds + RUN_S
+        mean_s = self._means_s.get(key)
+        self._means_s[key] = seconds if mean_s is None else mean_s + MEAN_WEIGHT * (seconds - mean_s)
+        if len(self._means_s) > MEANS_MAX:
+            del self._means_s[next(iter(self._means_s))]
 
     def seats_of(self, pool: PeerId) -> list[Seat]:
         return [seat for seat in self.seats.values() if seat.record.pool == pool]

@@ -7,10 +7,10 @@ what its run does. A worker forgets an attempt only when the broker says that it
 from __future__ import annotations
 
 from collections import deque
-from functools import singledispatchmethod
 
 import msgspec
 
+from nbtasks.core.dispatch import Dispatch
 from nbtasks.core.messages import (
     Acked,
     Beat,
@@ -39,6 +39,8 @@ HELLO_S = 0.2  # pause between two Hellos until Welcome
 FINISHED_S = 0.5  # pause before an unkept Finished is said again; doubled up to FINISHED_S_MAX
 FINISHED_S_MAX = 5.0
 ACK_S = 0.005  # an Acked or Started waits so long for a Finished that it can travel with
+FINISHED_HOLD_S = 0.002  # a Finished waits so long for others, but only if the next run begins at once
+MARKED_MAX = 60  # attempts begun from the oldest that is not recorded on; fewer than a marker has slots
 BEAT_S = 5.0  # a Beat so often, so that a broker that lost us can say Stranger
 DONE_MAX = 10_000  # attempts remembered as over, so that a late copy of their push is not executed
 
@@ -50,6 +52,7 @@ class _Ending(msgspec.Struct):
 
     finished: Finished
     chunks: list[Printed]
+    begun: int  # its number among the attempts taken
     say_at: float  # mono seconds
     pause_s: float = FINISHED_S
 
@@ -68,8 +71,9 @@ class Worker:
         self._printed = 0
         self._broken = ""  # reason for which the current attempt was interrupted
         self._endings: dict[Key, _Ending] = {}
-        self._says: list[Message] = []  # small facts that may wait for company
+        self._says: dict[Key, Message] = {}  # of each attempt the newest fact, which may wait for company
         self._says_at: float | None = None
+        self._begun = 0  # attempts taken so far
         self._done: dict[Key, None] = {}  # oldest first
         self._beat_at = 0.0
         self._leaving = False
@@ -80,13 +84,11 @@ class Worker:
     def handle(self, message: Message, now: Now) -> Effects:
         """Take one message from the broker."""
         effects = Effects()
-        self._on(message, now, effects)
+        self._on[type(message)](self, message, now, effects)
         self._leave_if_empty(effects)
         return effects
 
-    @singledispatchmethod
-    def _on(self, message: Message, now: Now, effects: Effects) -> None:
-        raise TypeError(f"not a message to a worker: {message!r}")
+    _on = Dispatch("worker")
 
     @_on.register
     def _on_welcome(self, message: Welcome, now: Now, effects: Effects) -> None:
@@ -122,7 +124,7 @@ class Worker:
             # a newer attempt of the same run replaces an older one that still waits
             self._waiting = deque(p for p in self._waiting if p.run != message.run)
             self._waiting.append(message)
-        self._say_soon(Acked(message.run, message.attempt), now)
+        self._say_soon(Acked(message.run, message.attempt), now, ACK_S)
 
     @_on.register
     def _on_interrupt(self, message: Interrupt, now: Now, effects: Effects) -> None:
@@ -166,17 +168,23 @@ class Worker:
     def take(self) -> Push | None:
         """The next attempt for the main thread, which must be free; None: nothing waits."""
         assert self._current is None, "the main thread is busy"
-        if not self._waiting or self._gone:
+        if not self._waiting or self._gone or self._marks_all():
             return None
         self._current = self._waiting.popleft()
+        self._begun += 1
         self._printed, self._chunks, self._broken, self._started_at = 0, [], "", 0.0
         return self._current
+
+    def _marks_all(self) -> bool:
+        """Whether one more start would push an attempt out of the marker that the broker may not know of."""
+        oldest = next(iter(self._endings.values()), None)
+        return oldest is not None and self._begun - oldest.begun + 1 >= MARKED_MAX
 
     def started(self, now: Now) -> Effects:
         """User code of the taken attempt begins now (its marker is written)."""
         assert self._current is not None
         self._started_at = now.unix_s
-        self._say_soon(Started(self._current.run, self._current.attempt, now.unix_s), now)
+        self._say_soon(Started(self._current.run, self._current.attempt, now.unix_s), now, ACK_S)
         return Effects()
 
     def printed(self, body: bytes) -> Effects:
@@ -193,11 +201,14 @@ class Worker:
         push, self._current = self._current, None
         finished = Finished(push.run, push.attempt, outcome, message, value, self._printed, start, now.unix_s)
         self._remember((push.run, push.attempt))
-        self._endings[push.run, push.attempt] = _Ending(finished, self._chunks, now.mono_s + FINISHED_S)
+        self._endings[push.run, push.attempt] = _Ending(
+            finished, self._chunks, self._begun, now.mono_s + FINISHED_S
+        )
         self._chunks = []
         effects = Effects()
-        if self._boot:
-            effects.sends += [*self._flush_says(), finished]
+        self._say_soon(finished, now, FINISHED_HOLD_S)
+        if not self._waiting or (self._says_at is not None and self._says_at <= now.mono_s):
+            effects.sends += self._flush_says()
         self._leave_if_empty(effects)
         return effects
 
@@ -253,7 +264,7 @@ class Worker:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._waiting) and self._current is None
+        return bool(self._waiting) and self._current is None and not self._marks_all()
 
     def check(self) -> None:
         """Raise AssertionError if the machine contradicts itself."""
@@ -291,14 +302,15 @@ class Worker:
             effects.sends.append(Started(self._current.run, self._current.attempt, self._started_at))
         effects.sends += self._chunks
 
-    def _say_soon(self, message: Message, now: Now) -> None:
+    def _say_soon(self, message: Acked | Started | Finished, now: Now, wait_s: float) -> None:
+        """Say this and all that waits within `wait_s`; a newer fact of an attempt implies the older."""
         if self._boot:
-            self._says.append(message)
-            if self._says_at is None:
-                self._says_at = now.mono_s + ACK_S
+            self._says[message.run, message.attempt] = message
+            say_at = now.mono_s + wait_s
+            self._says_at = say_at if self._says_at is None else min(self._says_at, say_at)
 
     def _flush_says(self) -> list[Message]:
-        says, self._says, self._says_at = self._says, [], None
+        says, self._says, self._says_at = list(self._says.values()), {}, None
         return says
 
     def _leave_if_empty(self, effects: Effects) -> None:

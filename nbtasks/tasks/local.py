@@ -72,11 +72,11 @@ class LocalRun:
         stack.enter_context(
             context.running(
                 context.RunContext(
-                    id=self._id,  # type: ignore[arg-type]
+                    run=self._id,
                     name=self._spec.name,
                     attempt=attempt,
                     tags=frozenset(self._spec.tags),
-                    parameters=self._parameters,
+                    bind=lambda: self._parameters,
                     is_recorded=False,
                 )
             )

@@ -1,9 +1,9 @@
 """The marker file: which attempts' user code a worker has begun and ended, readable after its death.
 
 A message that was just handed to a socket dies with the process; a mapped page does not. One page
-holds a ring of slots, written around user code. A worker never has more unrecorded attempts than
-there are slots, so whoever reads the page after the death knows of every attempt that the broker
-may still take for unstarted.
+holds a ring of slots, written around user code. A worker never begins more attempts since its oldest
+unrecorded one than there are slots (`core.worker.MARKED_MAX`), so whoever reads the page after the
+death knows of every attempt that the broker may still take for unstarted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PAGE_BYTES = 4096
 _MAGIC = b"nbtasks marker 1"
 _SLOT = struct.Struct("<BxxxI40s")  # flag, attempt, run
 _SLOT_BYTES = 64
-_SLOTS = PAGE_BYTES // _SLOT_BYTES - 1  # the first one is the header
+SLOTS = PAGE_BYTES // _SLOT_BYTES - 1  # the first one is the header
 _EMPTY, _STARTED, _ENDED = 0, 1, 2
 
 
@@ -44,7 +44,7 @@ class Marker:
 
     def started(self, run: RunId, attempt: int) -> None:
         """User code of this attempt begins now."""
-        self._slot = self._slot % _SLOTS + 1
+        self._slot = self._slot % SLOTS + 1
         offset = self._slot * _SLOT_BYTES
         # the flag last, so that a kill in between leaves an empty slot, not a wrong one
         self._page[offset] = _EMPTY

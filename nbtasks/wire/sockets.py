@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import zmq
+from zmq.backend import Socket as RawSocket
 from zmq.utils.monitor import parse_monitor_message
 
 from nbtasks.core import codec
@@ -36,7 +37,13 @@ RECONNECT_MS_MAX = 250
 COPY_BYTES_MAX = 65536  # a larger frame is handed to zmq without a copy
 BROKER = "broker"  # sender of the broker's frames
 
-_POLLIN = int(zmq.POLLIN)  # pyzmq's own makes an enum of every answer
+# plain numbers: to combine pyzmq's enums costs more than the call they are for
+_POLLIN = int(zmq.POLLIN)
+_EVENTS = int(zmq.EVENTS)
+_RCVMORE = int(zmq.RCVMORE)
+_NOW = int(zmq.NOBLOCK)
+_NOW_AND_MORE = int(zmq.SNDMORE) | _NOW
+_get_option: Any = RawSocket.get  # pyzmq's own makes an enum of every answer
 
 log = logging.getLogger("nbtasks.wire")
 
@@ -62,11 +69,11 @@ def _limit(socket: zmq.Socket[bytes]) -> None:
 
 
 def _is_readable(socket: zmq.Socket[bytes]) -> bool:
-    return bool(socket.getsockopt(zmq.EVENTS) & _POLLIN)  # type: ignore[operator]
+    return bool(_get_option(socket, _EVENTS) & _POLLIN)
 
 
 def _poll(sockets: Iterable[zmq.Socket[bytes]], timeout_s: float | None, fds: Iterable[int]) -> set[int]:
-    entries: list[Any] = [*((socket, zmq.POLLIN) for socket in sockets), *((fd, zmq.POLLIN) for fd in fds)]
+    entries: list[Any] = [*((socket, _POLLIN) for socket in sockets), *((fd, _POLLIN) for fd in fds)]
     # rounded up, so that a timer is due when we wake for it
     timeout_ms = -1 if timeout_s is None else max(0, int(timeout_s * 1000 + 0.999))
     return {item for item, _ in zmq.zmq_poll(entries, timeout_ms) if isinstance(item, int)}
@@ -103,14 +110,12 @@ class BrokerSockets:
     def receive(self, limit: int = 1000) -> list[Received]:
         """What has arrived, at most `limit` frames."""
         received: list[Received] = []
-        while len(received) < limit:
-            try:
-                route = self._router.recv(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                break
-            parts = [self._router.recv(zmq.NOBLOCK)] if route.more else []
-            while self._router.getsockopt(zmq.RCVMORE):
-                parts.append(self._router.recv(zmq.NOBLOCK))
+        router = self._router
+        while len(received) < limit and _is_readable(router):
+            route = router.recv(_NOW, copy=False)
+            parts = [router.recv(_NOW)] if route.more else []
+            while _get_option(router, _RCVMORE):
+                parts.append(router.recv(_NOW))
             if len(parts) == 1:
                 received.append(Received(route.bytes, parts[0], _role(route)))
         return received
@@ -119,9 +124,9 @@ class BrokerSockets:
         """Peers whose own topic was subscribed to since the last call."""
         peers = []
         while _is_readable(self._xpub):
-            frame = self._xpub.recv(zmq.NOBLOCK, copy=False)
-            while self._xpub.getsockopt(zmq.RCVMORE):
-                self._xpub.recv(zmq.NOBLOCK)
+            frame = self._xpub.recv(_NOW, copy=False)
+            while _get_option(self._xpub, _RCVMORE):
+                self._xpub.recv(_NOW)
             body = frame.bytes
             topic = body[1:]
             if body[:1] == b"\x00":
@@ -135,8 +140,8 @@ class BrokerSockets:
     def send(self, route: bytes, frame: bytes) -> bool:
         """Send to where a frame came from; False if that peer is gone, or does not read."""
         try:
-            self._router.send(route, zmq.SNDMORE | zmq.NOBLOCK)
-            self._router.send(frame, zmq.NOBLOCK, copy=len(frame) <= COPY_BYTES_MAX)
+            self._router.send(route, _NOW_AND_MORE)
+            self._router.send(frame, _NOW, copy=len(frame) <= COPY_BYTES_MAX)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 return False
@@ -145,8 +150,8 @@ class BrokerSockets:
 
     def publish(self, topic: bytes, frame: bytes) -> None:
         """Send to whoever subscribed to `topic`; nothing tells whether anybody did."""
-        self._xpub.send(topic, zmq.SNDMORE | zmq.NOBLOCK)
-        self._xpub.send(frame, zmq.NOBLOCK, copy=len(frame) <= COPY_BYTES_MAX)
+        self._xpub.send(topic, _NOW_AND_MORE)
+        self._xpub.send(frame, _NOW, copy=len(frame) <= COPY_BYTES_MAX)
 
     def poll(self, timeout_s: float | None, fds: Iterable[int] = ()) -> set[int]:
         """Wait for a frame, a subscription or a ready descriptor; return the ready descriptors."""
@@ -169,11 +174,25 @@ def _role(frame: zmq.Frame) -> str:
         return ""
 
 
+_forks = 0  # how many times this process is removed from the one that imported us
+
+
+def _after_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class PeerSockets(Generic[T]):
     """A peer's side: connected with the full key, subscribed to its own topic.
 
     Sockets belong to no thread here: callers share them under a lock of their own. In a forked child
     every call does nothing.
+
+    Asking a socket whether it has something costs as much as reading it. So it is asked only if its
+    descriptor said so, or if a call may have swallowed that sign: `_suspects` holds those sockets.
 
     Parameters
     ----------
@@ -182,7 +201,7 @@ class PeerSockets(Generic[T]):
     """
 
     def __init__(self, connection: Connection, peer_id: PeerId, decoder: Decoder[T]) -> None:
-        self._pid = os.getpid()
+        self._forks = _forks
         self._peer_id = peer_id
         self._decoder = decoder
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -211,11 +230,13 @@ class PeerSockets(Generic[T]):
         self._sub.subscribe(topic_of(peer_id))
         self._sub.connect(connection.publish)
         self._dealer.connect(connection.control)
+        self._by_fileno = {int(_get_option(each, zmq.FD)): each for each in (self._dealer, self._sub)}
+        self._suspects = {self._dealer, self._sub}
 
     @property
     def is_usable(self) -> bool:
         """False after `close`, and in a forked child."""
-        return not self._is_closed and os.getpid() == self._pid
+        return not self._is_closed and self._forks == _forks
 
     def send(self, messages: Iterable[Message]) -> None:
         """Send in as few frames as possible; what does not fit a queue is dropped."""
@@ -229,7 +250,8 @@ class PeerSockets(Generic[T]):
                 self._unconnected_frames += 1
             frame = codec.encode(self._peer_id, batch)
             try:
-                self._dealer.send(frame, zmq.NOBLOCK, copy=len(frame) <= COPY_BYTES_MAX)
+                self._suspects.add(self._dealer)
+                self._dealer.send(frame, _NOW, copy=len(frame) <= COPY_BYTES_MAX)
             except zmq.Again:
                 return
 
@@ -238,33 +260,51 @@ class PeerSockets(Generic[T]):
         messages: list[T] = []
         if not self.is_usable:
             return messages
-        for socket in (self._dealer, self._sub):
-            while limit > 0 and _is_readable(socket):
+        for socket in tuple(self._suspects):
+            while _is_readable(socket):
+                if limit <= 0:
+                    return messages
                 limit -= 1
-                parts = socket.recv_multipart(zmq.NOBLOCK)
+                frame = socket.recv(_NOW)
+                while _get_option(socket, _RCVMORE):
+                    frame = socket.recv(_NOW)
                 try:
-                    messages += self._decoder.decode(parts[-1])[1]
+                    messages += self._decoder.decode(frame)[1]
                 except (ProtocolError, VersionMismatch) as error:
                     log.warning("a frame of the broker was dropped: %s", error)
+            self._suspects.discard(socket)
         return messages
 
     def poll(self, timeout_s: float | None, fds: Iterable[int] = ()) -> set[int]:
         """Wait for a message or a ready descriptor; return the ready descriptors."""
         if not self.is_usable:
             return set()
+        self._suspects.update(self._by_fileno.values())
         return _poll((self._dealer, self._sub), timeout_s, fds)
 
-    def filenos(self) -> tuple[int, int]:
+    def filenos(self) -> tuple[int, ...]:
         """Descriptors that become readable when something may have happened.
 
-        They are edge-triggered: wait for them only right after `receive` returned less than its limit,
-        and call `has_news` after every `send`.
+        They are edge-triggered: wait for them only while `has_news` is false, and tell `ready` which
+        were readable.
         """
-        return int(self._dealer.getsockopt(zmq.FD)), int(self._sub.getsockopt(zmq.FD))
+        return tuple(self._by_fileno)
+
+    def ready(self, filenos: Iterable[int]) -> None:
+        """Some of these descriptors were readable; others than ours are ignored."""
+        for fileno in filenos:
+            if socket := self._by_fileno.get(fileno):
+                self._suspects.add(socket)
 
     def has_news(self) -> bool:
-        """Whether `receive` would return something now."""
-        return self.is_usable and (_is_readable(self._dealer) or _is_readable(self._sub))
+        """Whether `receive` would return something now; if not, its descriptors will tell."""
+        if not self.is_usable:
+            return False
+        for socket in tuple(self._suspects):
+            if _is_readable(socket):
+                return True
+            self._suspects.discard(socket)
+        return False
 
     @property
     def refused(self) -> bool:

@@ -36,6 +36,8 @@ class Spool:
     def __init__(self, path: str | Path) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self._descriptor = os.open(path, flags, 0o600)
+        status = os.fstat(self._descriptor)
+        self._identity = status.st_dev, status.st_ino
         self._note = _map(note_path(path))
         self._read = 0
         self._punched = 0
@@ -50,9 +52,10 @@ class Spool:
     def holds(self, descriptor: int) -> bool:
         """Whether that descriptor ends here."""
         try:
-            return os.path.samestat(os.fstat(descriptor), os.fstat(self._descriptor))
+            status = os.fstat(descriptor)
         except OSError:
             return False
+        return (status.st_dev, status.st_ino) == self._identity
 
     @property
     def has_more(self) -> bool:

@@ -32,6 +32,8 @@ LOOK_S = 1.0  # between two looks at home, pool and broker
 ALONE_S = 60.0  # without a broker, after which an empty-handed worker leaves
 PENDING_LIMIT_S = 1e9
 
+Ready = list[tuple[int, int]]  # descriptors with what they are ready for, as a poll gives them
+
 
 class MainThread(Enum):
     """What the main thread is doing."""
@@ -77,6 +79,7 @@ class Agent:
         self._main = MainThread.SERVES
         self._since_s = 0.0  # mono seconds
         self._kept = 0  # output chunks of the current run, in the journal
+        self._ready: Ready = []  # as the agent's thread saw it last
         self._look_at = 0.0
         self._alone_since: float | None = None
         self.exit_status: int | None = None
@@ -94,11 +97,12 @@ class Agent:
         """The next run to execute, waited for at most `wait_s`; None: serve the kernel."""
         poll = _poll_of(self._filenos())
         until_s = time.monotonic() + wait_s
+        ready: Ready = []
         while True:
             with self._lock:
                 if push := self._take():
                     return push
-                self._pump()
+                self._pump(ready)
                 if push := self._take():
                     return push
                 wake_at = self._machine.wake_at()
@@ -109,7 +113,7 @@ class Agent:
                 self._main, self._since_s = MainThread.WAITS, time.monotonic()
             if wake_at is not None:
                 left_s = min(left_s, max(0.0, wake_at - time.monotonic()))
-            poll.poll(left_s * 1000)
+            ready = poll.poll(left_s * 1000)
         self._wake()
         return None
 
@@ -176,7 +180,7 @@ class Agent:
             return
         _drain(self._wake_reading)
         with self._lock:
-            self._pump()
+            self._pump(self._ready)
             if self._main is MainThread.SERVES and (self._machine.has_work or self.exit_status is not None):
                 # the main thread has the sockets until it serves again
                 self._main, self._since_s = MainThread.WAITS, time.monotonic()
@@ -193,7 +197,7 @@ class Agent:
             self._look_at = now_s + LOOK_S
             self._look()
         until_s = min(wake_at, flush_at, self._look_at)
-        _poll_of(fds).poll(max(0.0, until_s - time.monotonic()) * 1000 + 0.999)
+        self._ready = _poll_of(fds).poll(max(0.0, until_s - time.monotonic()) * 1000 + 0.999)
 
     def _stands_back_s(self) -> float:
         if self._main is MainThread.SERVES:
@@ -210,8 +214,9 @@ class Agent:
             self._main, self._since_s, self._kept = MainThread.EXECUTES, time.monotonic(), 0
         return push
 
-    def _pump(self) -> None:
+    def _pump(self, ready: Ready) -> None:
         """Take in what came, do what is due; afterwards no socket has news, so that all may wait for them."""
+        self._sockets.ready(fd for fd, _ in ready)
         while True:
             now = clock.now()
             effects = Effects()

@@ -12,10 +12,10 @@ import inspect
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from nbtasks import context, pickling
 from nbtasks.core.messages import Push
@@ -113,7 +113,10 @@ class Executor:
             self._log_prints(push)
         function = self._function(push)
         arguments, options = pickling.load_arguments(push.args)
-        with context.running(self._run_context(push, function, arguments, options)):
+        spec = push.spec
+        bind = partial(_bound, function, arguments, options)
+        running = context.RunContext(push.run, spec.name, push.number, frozenset(spec.tags), bind)
+        with context.running(running):
             value = _value_of(function(*arguments, **options))
         self._draw_figures()
         return Outcome("completed", value=pickling.dump_result(value))
@@ -127,23 +130,6 @@ class Executor:
         if function is None:
             function = self._functions[key] = pickling.load_function(self._serves[key].read_bytes())
         return function
-
-    def _run_context(
-        self, push: Push, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
-    ) -> context.RunContext:
-        try:
-            bound = inspect.signature(function).bind(*arguments, **options)
-            bound.apply_defaults()
-            parameters = dict(bound.arguments)
-        except (TypeError, ValueError):
-            parameters = dict(options)
-        return context.RunContext(
-            id=UUID(push.run),
-            name=push.spec.name,
-            attempt=push.number,
-            tags=frozenset(push.spec.tags),
-            parameters=parameters,
-        )
 
     def _log_prints(self, push: Push) -> None:
         """Let print() also write log lines; restored with the other surroundings."""
@@ -207,6 +193,18 @@ class Executor:
             except (OSError, ValueError):
                 continue  # closed by the run
         _flush_c_stdout()
+
+
+def _bound(
+    function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Mapping[str, Any]:
+    """Arguments by name."""
+    try:
+        bound = inspect.signature(function).bind(*arguments, **options)
+    except (TypeError, ValueError):
+        return dict(options)  # a callable without a signature
+    bound.apply_defaults()
+    return dict(bound.arguments)
 
 
 def _value_of(value: Any) -> Any:

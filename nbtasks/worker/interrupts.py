@@ -7,6 +7,8 @@ stdout, say) is protected: an interrupt that arrives there is raised when it is 
 
 from __future__ import annotations
 
+# signal's own function makes an enum of every answer, which is most of its cost
+import _signal  # type: ignore[import-not-found]
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -15,6 +17,8 @@ from typing import Any
 from nbtasks.core.messages import RunId
 
 Key = tuple[RunId, int]
+
+_SIGINT = int(signal.SIGINT)
 
 
 class Interrupts:
@@ -26,14 +30,14 @@ class Interrupts:
         self._asked: Key | None = None
         self._depth = 0  # of protected code in the main thread
         self._late = False
-        self._before: Any = signal.SIG_IGN
+        self._before: Any = int(signal.SIG_IGN)
 
     # -- main thread ----------------------------------------------------------------------------------
 
     def open(self, key: Key) -> None:
         """From here on SIGINT raises KeyboardInterrupt; at once, if that was asked for already."""
         self._late = False
-        self._before = signal.signal(signal.SIGINT, self._on_signal)
+        self._before = _signal.signal(_SIGINT, self._on_signal)
         self._open = key
         if self._asked == key:
             raise KeyboardInterrupt
@@ -41,7 +45,7 @@ class Interrupts:
     def close(self) -> None:
         """From here on nothing is raised; may be called twice."""
         self._open = None
-        signal.signal(signal.SIGINT, self._before)
+        _signal.signal(_SIGINT, self._before)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._open is None:

@@ -7,7 +7,7 @@ from typing import Any
 from nbtasks.core import messages as m
 from nbtasks.core.broker import Broker, Limits
 from nbtasks.core.client import Client
-from nbtasks.core.records import Now, Output, PushRun, RunRecord, Send, TellEnd
+from nbtasks.core.records import Now, Output, Publish, PushRun, RunRecord, Send, TellEnd
 from nbtasks.core.states import State
 
 SPEC = m.Spec("m:f", "f", "3.11", "digest")
@@ -92,19 +92,27 @@ def desk() -> Desk:
 def said(output: Output) -> list[Any]:
     """What a pass says, as (peer, message); pushes and finals as (peer, their name, run, number).
 
-    How many workers are wanted is left out: it is said with almost everything.
+    How many workers are wanted, and what is recorded (see `kept`), is left out: it is said with almost
+    everything.
     """
     words: list[Any] = []
     for item in output.sends:
         if isinstance(item, Send) and isinstance(item.message, m.Want):
             continue
-        if isinstance(item, Send):
+        if isinstance(item, Publish):
+            assert isinstance(item.message, m.Kept), item
+        elif isinstance(item, Send):
             words.append((item.peer, item.message))
         elif isinstance(item, PushRun):
             words.append((item.record.worker, "push", item.record.run, item.record.attempt))
         elif isinstance(item, TellEnd):
             words.append((item.peer, "end", item.run, item.number))
     return words
+
+
+def kept(output: Output) -> list[Any]:
+    """What workers are told of as recorded together with a push, or for lack of one, as (worker, run)."""
+    return [(item.peer, item.message.run) for item in output.sends if isinstance(item, Publish)]
 
 
 def finished(run: str, outcome: str = "completed", attempt: int = 1, **options: Any) -> m.Finished:

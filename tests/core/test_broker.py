@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from copy import copy
 
-from nbtasks.core import attempts
+from nbtasks.core import attempts, staff
 from nbtasks.core import messages as m
 from nbtasks.core.broker import Broker, Limits
 from nbtasks.core.records import Send, WorkerRecord
 from nbtasks.core.states import State
-from tests.core.given import HELLO_WORKER, Desk, at, desk, finished, submit
+from tests.core.given import HELLO_WORKER, Desk, at, desk, finished, kept, submit
 
 # -- submits ------------------------------------------------------------------------------------------
 
@@ -113,12 +113,53 @@ def test_runs_are_given_in_the_order_of_their_arrival() -> None:
     assert [broker.rows[run].worker for run in "rst"] == ["w-1", "w-1", "w-2"]
 
 
-def test_a_worker_gets_one_run_ahead_and_no_more() -> None:
+def test_of_a_task_that_nobody_knows_a_worker_gets_one_run_ahead_and_no_more() -> None:
     broker = desk()
 
     broker.hears("c-1", submit("r", "s", "t"))
 
     assert [broker.rows[run].worker for run in "rst"] == ["w-1", "w-1", ""]
+
+
+def test_of_a_short_task_a_worker_gets_as_many_ahead_as_keep_it_busy_for_a_while() -> None:
+    broker = desk().with_run("r")
+    broker.hears("w-1", finished("r", end=1000.0 + staff.AHEAD_S / 4))
+    many = [f"s{i}" for i in range(10)]
+
+    broker.hears("c-1", submit(*many))
+
+    assert [run for run in many if broker.rows[run].worker] == ["s0", "s1", "s2", "s3"]
+
+
+def test_of_the_shortest_task_a_worker_gets_no_more_than_its_marker_can_name() -> None:
+    broker = desk().with_run("r")
+    broker.hears("w-1", finished("r"))
+    many = [f"s{i}" for i in range(100)]
+
+    broker.hears("c-1", submit(*many))
+
+    assert sum(bool(broker.rows[run].worker) for run in many) == 1 + staff.AHEAD_MAX
+
+
+def test_what_is_given_ahead_is_spread_evenly() -> None:
+    broker = desk().with_worker("w-2").with_run("r")
+    broker.hears("w-1", finished("r"))
+    many = [f"s{i}" for i in range(20)]
+
+    broker.hears("c-1", submit(*many))
+
+    assert [broker.rows[run].worker for run in many].count("w-1") == 10
+
+
+def test_an_idle_worker_takes_over_half_of_what_waits_behind_a_long_run() -> None:
+    broker = desk().with_run("r")
+    broker.hears("w-1", finished("r"))
+    broker.hears("c-1", submit("s", "t", "u", "v", "w"))
+    broker.with_worker("w-2")
+
+    said = broker.passes(attempts.REVOKE_AFTER_S)
+
+    assert said == [("w-1", m.Revoke("v", 1)), ("w-1", m.Revoke("w", 1))]
 
 
 def test_a_worker_with_a_long_run_gets_none_ahead() -> None:
@@ -179,7 +220,28 @@ def test_a_run_goes_from_started_to_completed() -> None:
 
     assert broker.state("r") is State.COMPLETED
     assert broker.values == {1: b"value"}
-    assert said == [("w-1", m.Kept("r", 1)), ("c-1", "end", "r", 1)]
+    assert said == [("c-1", "end", "r", 1)]
+
+
+def test_that_a_result_is_recorded_is_told_with_the_next_push_or_soon() -> None:
+    broker = desk().with_run("r")
+    broker.hears("w-1", finished("r"))
+    assert kept(broker.output) == []
+
+    broker.with_run("s")
+    assert kept(broker.output) == [("w-1", "r")]
+
+    broker.hears("w-1", finished("s"))
+    assert kept(broker.output) == []
+    broker.passes(attempts.KEPT_S)
+    assert kept(broker.output) == [("w-1", "s")]
+
+
+def test_a_worker_that_is_to_leave_is_told_at_once_what_is_recorded() -> None:
+    broker = desk().with_run("r")
+    broker.hears("p-1", m.Draining(1.0))
+
+    assert ("w-1", m.Kept("r", 1)) in broker.hears("w-1", finished("r"))
 
 
 def test_a_late_result_of_an_old_attempt_is_acknowledged_and_changes_nothing() -> None:
@@ -200,7 +262,7 @@ def test_a_result_counts_only_once_its_output_is_there() -> None:
     said = broker.hears("w-1", m.Printed("r", 1, 1, b"[]"), finished("r", chunks=1))
 
     assert broker.output.chunks == [(1, 1, 1, b"[]")]
-    assert said[:2] == [("w-1", m.OutputKept("r", 1, 1)), ("w-1", m.Kept("r", 1))]
+    assert said == [("w-1", m.OutputKept("r", 1, 1)), ("c-1", "end", "r", 1)]
 
 
 def test_output_behind_a_gap_is_not_kept() -> None:

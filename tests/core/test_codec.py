@@ -141,3 +141,16 @@ def test_a_message_larger_than_a_batch_goes_alone() -> None:
     huge = m.Printed("r", 1, 1, bytes(codec.BATCH_BYTES_MAX + 1))
 
     assert codec.batches([m.Beat(), huge, m.Beat()]) == [[m.Beat()], [huge], [m.Beat()]]
+
+
+def test_every_message_with_a_payload_has_a_weight() -> None:
+    def is_heavy(kind: type) -> bool:
+        types = [str(field.type) for field in msgspec.structs.fields(kind)]
+        return any("bytes" in name or "NewRun" in name for name in types)
+
+    messages = [each for each in vars(m).values() if isinstance(each, type) and issubclass(each, m.Message)]
+    heavy = [kind for kind in messages if is_heavy(kind)]
+
+    assert m.Finished in heavy
+    assert m.Submit in heavy
+    assert set(heavy) <= set(codec._WEIGHTS)

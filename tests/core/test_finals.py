@@ -80,4 +80,4 @@ def test_a_client_that_is_gone_is_told_nothing() -> None:
     broker = desk().with_run("r")
     broker.broker.process_gone("c-1", None, at(0))
 
-    assert broker.hears("w-1", finished("r")) == [("w-1", m.Kept("r", 1))]
+    assert broker.hears("w-1", finished("r")) == []

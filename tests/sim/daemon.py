@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtasks.core.broker import Broker, Limits
 from nbtasks.core.messages import Exited, HelloClient, HelloPool, HelloWorker, Left, Message, PeerId
-from nbtasks.core.records import Now, Output, PeerRecord, PushRun, Send, TellEnd
+from nbtasks.core.records import Now, Output, PeerRecord, Publish, PushRun, Send, TellEnd
 from tests.sim.peers import WorkerProcess
 from tests.sim.process import Process
 from tests.sim.trace import short
@@ -168,6 +168,9 @@ class BrokerProcess:
         for item in sends:
             if isinstance(item, Send):
                 frames.setdefault((item.peer, item.peer not in self._routes), []).append(item.message)
+                judge.saying(item, self.boot)
+            elif isinstance(item, Publish):
+                frames.setdefault((item.peer, True), []).append(item.message)
                 judge.saying(item, self.boot)
             elif isinstance(item, PushRun):
                 if item.record.seq not in pushed and item.record.worker:

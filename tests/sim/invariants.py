@@ -17,13 +17,14 @@ from nbtasks.core.records import (
     Output,
     PeerRecord,
     PoolRecord,
+    Publish,
     PushRun,
     RunRecord,
     Send,
     TellEnd,
     WorkerRecord,
 )
-from nbtasks.core.staff import PREFETCH
+from nbtasks.core.staff import AHEAD_MAX
 from nbtasks.core.states import FINAL, MOVES, State
 from tests.sim.plan import Plan
 from tests.sim.trace import short
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from tests.sim.disk import Disk
 
 Key = tuple[m.RunId, int]
-HELD_MAX = 1 + PREFETCH
+HELD_MAX = 1 + AHEAD_MAX
 
 
 class Judge:
@@ -233,13 +234,13 @@ class Judge:
 
     # -- what is said ----------------------------------------------------------------------------------
 
-    def saying(self, item: Send | PushRun | TellEnd, boot: str) -> None:
+    def saying(self, item: Send | Publish | PushRun | TellEnd, boot: str) -> None:
         """Judge what the broker is about to say: it is in the table."""
         if isinstance(item, PushRun):
             record = item.record
             row = self._disk.rows[record.run]
             assert (row.attempt, row.worker) == (record.attempt, record.worker), f"pushed, but {short(row)}"
-        elif isinstance(item, Send):
+        elif isinstance(item, (Send, Publish)):
             self._saying(item.peer, item.message, boot)
 
     def _saying(self, peer: m.PeerId, message: m.Message, boot: str) -> None:

@@ -336,7 +336,7 @@ def test_delay_works_inside_a_running_event_loop_and_for_async_tasks(there: Memo
 
 
 def test_the_parent_is_recorded_only_of_runs_that_are(there: MemorySubmitter) -> None:
-    parent = context.RunContext("01990000-0000-7000-8000-0000000000ab", "p", 1)  # type: ignore[arg-type]
+    parent = context.RunContext("01990000-0000-7000-8000-0000000000ab", "p", 1)
     with context.running(parent):
         child = add.delay(1)
 

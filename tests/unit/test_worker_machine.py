@@ -70,7 +70,7 @@ def test_a_short_run_is_told_in_one_batch() -> None:
     effects = worker.ended("completed", "", b"value", 1001.0, at(1.001))
 
     finished = Finished("r", 1, "completed", "", b"value", 0, 1001.0, 1001.001)
-    assert effects.sends == [Acked("r", 1), Started("r", 1, 1001.0), finished]
+    assert effects.sends == [finished]  # which tells that it was pushed and started, too
     assert effects.acts == []
 
 
@@ -182,3 +182,49 @@ def test_leaving_means_to_hand_back_to_finish_and_to_go() -> None:
     assert worker.is_empty_handed
     assert effects.sends == [Left()]
     assert effects.acts == [Exit(0)]
+
+
+def test_results_of_runs_that_follow_each_other_at_once_are_told_together() -> None:
+    worker = welcomed()
+    for run in "rst":
+        worker.handle(push(run), at(1))
+    told = []
+
+    for run in "rst":
+        assert worker.take() == push(run)
+        worker.started(at(1))
+        told.append(worker.ended("completed", "", b"", 1001.0, at(1.0001)).sends)
+
+    assert [len(messages) for messages in told] == [0, 0, 3]
+
+
+def test_a_result_does_not_wait_for_a_run_that_lasts() -> None:
+    worker = welcomed()
+    worker.handle(push("r"), at(1))
+    worker.handle(push("s"), at(1))
+    worker.take()
+    worker.started(at(1))
+    worker.ended("completed", "", b"value", 1001.0, at(1))
+    worker.take()
+
+    told = said(worker, 1 + module.FINISHED_HOLD_S)
+
+    assert Finished("r", 1, "completed", "", b"value", 0, 1001.0, 1001.0) in told
+
+
+def test_no_run_begins_that_would_push_an_unrecorded_one_out_of_the_marker() -> None:
+    worker = welcomed()
+    first = "r0"
+    for number in range(module.MARKED_MAX + 1):
+        run = f"r{number}"
+        worker.handle(push(run), at(1))
+        if number < module.MARKED_MAX:
+            worker.take()
+            worker.ended("completed", "", b"", 1001.0, at(1))
+            if run != first:
+                worker.handle(Kept(run, 1), at(1))
+
+    assert worker.take() is None
+    assert not worker.has_work
+    worker.handle(Kept(first, 1), at(1))
+    assert worker.take() == push(f"r{module.MARKED_MAX}")
