@@ -152,6 +152,18 @@ def cancel(home: str, run: Sequence[str]) -> None:
     click.echo(f"asked to cancel {views.many(len(found), 'run')}")
 
 
+@main.command()
+@click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Those that ended before.")
+@click.option("--larger-than", type=click.IntRange(min=0), metavar="BYTES", help="The oldest, down to that.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.pass_obj
+def prune(home: str, older_than: float | None, larger_than: int | None, dry_run: bool) -> None:
+    """Remove finished runs with all that is kept of them; without options, as the home's settings say."""
+    older_s = None if older_than is None else older_than * views.DAY_S
+    with connect(home, start=False) as client:
+        click.echo(views.pruned_text(*client.prune(older_s, larger_than, dry_run), dry_run))
+
+
 def find(client: Client, text: str) -> Run:
     """The one run that `text` names."""
     if len(text) < views.ID_CHARACTERS:

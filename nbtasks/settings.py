@@ -27,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
     payload_cache_bytes: int = 64 * 2**20  # code and arguments that the broker keeps at hand for pushes
     runs_listed_max: int = 1000  # rows in one answer to a listing
+    retention_days: float = 30.0  # finished runs leave the journal so long after their end; 0: never
+    retention_bytes: int = 5_000_000_000  # and the oldest ones earlier if it would be larger; 0: no bound
 
     def __post_init__(self) -> None:
         for name in ("queue_limit", "output_bytes_max", "runs_listed_max"):
@@ -38,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "drain_s",
             "payload_cache_bytes",
             "output_tail_bytes",
+            "retention_days",
+            "retention_bytes",
         ):
             if not getattr(self, name) >= 0:  # so that NaN is refused as well
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")

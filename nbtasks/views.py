@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from nbtasks.core.states import State, StateType
 from nbtasks.errors import UnknownRun
 
+DAY_S = 86_400.0
 SEARCH_MAX = 1000  # newest runs among which a part of an id is looked for
 ID_CHARACTERS = 36
 PART_CHARACTERS_MIN = 4  # less of an id names nobody
@@ -284,6 +285,13 @@ def worker_lines(status: Any, now_s: float) -> list[str]:
         run = f" with run {worker.current_run}" if worker.current_run else ""
         lines.append(f"worker  pid {worker.pid}, {worker.state}{since}{run}")
     return lines
+
+
+def pruned_text(runs: int, number_bytes: int, dry_run: bool) -> str:
+    """What a prune did, or would do."""
+    if not runs:
+        return "nothing to remove"
+    return f"{'would remove' if dry_run else 'removed'} {many(runs, 'run')}, about {size(number_bytes)}"
 
 
 def first_line(text: str) -> str:

@@ -46,10 +46,12 @@ WITHIN: dict[str, set[str]] = {
     "cli": {"views"},
     "jupyter": {"views"},
 }
+# The journal's own files within the broker.
+JOURNAL = ("store", "opening", "restoring", "queries", "reader", "upkeep")
 # One door per outside thing: who may import it.
 DOORS: dict[str, tuple[str, ...]] = {
     "zmq": ("wire",),
-    "sqlite3": ("broker.store",),
+    "sqlite3": tuple(f"broker.{name}" for name in JOURNAL),
     "cloudpickle": ("pickling",),
     "pickle": ("pickling",),
     "jupyter_client": ("pool", "jupyter"),

@@ -18,6 +18,10 @@ from nbtasks.wire.private import private_dir, runtime_dir
 # as in sysexits.h
 BUG, CANNOT_CREATE, BAD_CONFIGURATION = 70, 73, 78
 
+SWITCH_S = (
+    0.0005  # for so long the loop may wait for a thread that reads; Python's own 5 ms is ten round trips
+)
+
 log = logging.getLogger("nbtasks.broker")
 
 
@@ -44,6 +48,7 @@ def main() -> int:
         print(f"{home} has a broker already: {holder}", file=sys.stderr)
         return CANNOT_CREATE
     _raise_descriptor_limit()
+    sys.setswitchinterval(SWITCH_S)
     try:
         daemon = Daemon(home, runtime, home_lock, keys.load(home), chosen, arguments.owner)
     except (NewerSchema, PermissionError, ValueError) as error:
@@ -57,7 +62,8 @@ def _run(daemon: Daemon) -> int:
     try:
         status = daemon.run()
     except JournalError as error:
-        log.critical("the journal cannot be written (%s); nothing of the last batch was accepted", error)
+        log.critical("the journal cannot be used (%s); nothing of the last batch was accepted", error)
+        daemon.suspect(error)
         status = BUG
     except Exception:
         traceback.print_exc()

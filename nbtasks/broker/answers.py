@@ -1,7 +1,8 @@
 """From what the machine asks to be sent, to frames: payloads and rows are attached here, after the commit.
 
 All messages for one peer on one channel leave in one frame. Pushes and finals are published on the
-peer's topic; everything else goes back where the peer's frames come from.
+peer's topic; everything else goes back where the peer's frames come from. What has to be looked up and
+can wait is read by the reader's thread, and leaves when it comes back.
 """
 
 from __future__ import annotations
@@ -13,28 +14,24 @@ from typing import Any, Protocol
 import msgspec
 
 from nbtasks.broker.payloads import Payloads
-from nbtasks.broker.store import Damaged, Ending, Store
+from nbtasks.broker.queries import Ending, Queries
+from nbtasks.broker.reader import Failed, Reader
+from nbtasks.broker.rows import Damaged
 from nbtasks.core import codec
 from nbtasks.core.messages import (
     Ended,
-    GetOutput,
-    GetRun,
-    GetRuns,
     GetStatus,
-    GetValue,
     Message,
     Missing,
+    NotDone,
     PeerId,
+    Prune,
     Push,
     RunFound,
     RunId,
     RunInfo,
     Runs,
     Status,
-    Value,
-)
-from nbtasks.core.messages import (
-    Output as OutputMessage,
 )
 from nbtasks.core.records import Announce, Look, Output, Publish, PushRun, RunRecord, Send, TellEnd
 from nbtasks.wire.sockets import BROKER, topic_of
@@ -65,28 +62,25 @@ class Answers:
         Why a queued run is not given to anybody.
     status
         Makes the answer to a GetStatus of this number.
-    rows_max
-        Bound on the rows of one listing.
     """
 
     def __init__(
         self,
         channels: Channels,
-        store: Store,
+        reader: Reader,
         payloads: Payloads,
         *,
         waiting_reason: Callable[[RunId], str],
         status: Callable[[int], Status],
-        rows_max: int,
     ) -> None:
         self._channels = channels
-        self._store = store
+        self._reader = reader
         self._payloads = payloads
         self._waiting_reason = waiting_reason
         self._status = status
-        self._rows_max = rows_max
         self._routes: dict[PeerId, bytes] = {}
         self._large: dict[tuple[RunId, int], tuple[float, float]] = {}  # mono seconds of the next copy, pause
+        self.prunes: list[tuple[PeerId, Prune]] = []  # wishes that somebody else fulfils
         self.damaged: list[RunRecord] = []  # assigned runs whose arguments cannot be read
 
     # -- ways back ----------------------------------------------------------------------------------------
@@ -112,7 +106,9 @@ class Answers:
         """Send everything that `output` asks for; its rows are committed."""
         direct: dict[PeerId, list[Message]] = {}
         published: dict[PeerId, list[Message]] = {}
-        endings = _Endings(self._store, output)
+        endings = _Endings(output)
+        unread: list[TellEnd] = []
+        looks: list[Look] = []
         pushed: set[int] = set()
         for item in output.sends:
             if isinstance(item, Send):
@@ -125,17 +121,32 @@ class Answers:
                     pushed.add(record.seq)
                     published.setdefault(record.worker, []).append(push)
             elif isinstance(item, TellEnd):
-                if (told := _told(item, endings.of(item.run))) is not None:
-                    published.setdefault(item.peer, []).append(told)
+                if ending := endings.of(item.run):
+                    published.setdefault(item.peer, []).append(_told(item, ending))
+                else:
+                    unread.append(item)
             elif isinstance(item, Announce):
                 self._channels.publish(item.topic.encode(), codec.encode(BROKER, [item.message]))
+            elif isinstance(item.query, GetStatus):
+                direct.setdefault(item.peer, []).append(self._status(item.query.request))
+            elif isinstance(item.query, Prune):
+                self.prunes.append((item.peer, item.query))
             else:
-                direct.setdefault(item.peer, []).append(self._look(item))
+                looks.append(item)
         # first what somebody waits for to go on
         for peer, messages in published.items():
             self._publish(peer, messages)
         for peer, messages in direct.items():
             self._send(peer, messages)
+        for look in looks:
+            self._look(look)
+        if unread:
+            # dropped if too much waits: what is not noted is told again
+            self._reader.ask(object(), lambda queries: _read_endings(queries, unread), self._tell)
+
+    def reply(self, peer: PeerId, message: Message) -> None:
+        """An answer that took its time."""
+        self._send(peer, [message])
 
     def _send(self, peer: PeerId, messages: list[Message]) -> None:
         route = self._routes.get(peer)
@@ -185,22 +196,31 @@ class Answers:
 
     # -- queries ------------------------------------------------------------------------------------------
 
-    def _look(self, look: Look) -> Message:
+    def _look(self, look: Look) -> None:
         query: Any = look.query
-        if isinstance(query, GetStatus):
-            return self._status(query.request)
-        if isinstance(query, GetRuns):
-            rows, more = self._store.runs(query.filter, self._rows_max)
-            return Runs(query.request, tuple(map(self._explained, rows)), more)
-        if isinstance(query, GetRun):
-            row = self._store.run(query.run)
-            return RunFound(query.request, self._explained(row) if row else None)
-        if isinstance(query, GetValue):
-            value = self._store.value(query.run)
-            return Value(query.request, value is not None, value or b"")
-        assert isinstance(query, GetOutput), query
-        chunks, more = self._store.chunks(query.run, query.after, codec.BATCH_BYTES_MAX)
-        return OutputMessage(query.request, chunks, more)
+
+        def done(result: Any) -> None:
+            if isinstance(result, Failed):
+                result = NotDone(query.request, result.reason)
+            self._send(look.peer, [self._complete(result)])
+
+        key = (look.peer, query.request)
+        if not self._reader.ask(key, lambda queries: queries.answer(query), done):
+            reason = "too many questions wait for the broker's journal; try again"
+            self._send(look.peer, [NotDone(query.request, reason, again=True)])
+
+    def _complete(self, answer: Message) -> Message:
+        """Add what only the loop knows."""
+        if isinstance(answer, Runs):
+            return msgspec.structs.replace(answer, rows=tuple(map(self._explained, answer.rows)))
+        if isinstance(answer, RunFound) and answer.row:
+            return msgspec.structs.replace(answer, row=self._explained(answer.row))
+        return answer
+
+    def _tell(self, told: Any) -> None:
+        if not isinstance(told, Failed):
+            for peer, messages in told.items():
+                self._publish(peer, messages)
 
     def _explained(self, row: RunInfo) -> RunInfo:
         """Say why a queued run waits, if anything is missing."""
@@ -209,17 +229,16 @@ class Answers:
 
 
 class _Endings:
-    """How runs ended: those of this pass from memory, the others from the table."""
+    """How the runs of this pass ended."""
 
-    def __init__(self, store: Store, output: Output) -> None:
-        self._store = store
+    def __init__(self, output: Output) -> None:
         self._values = dict(output.values)
         self._records = {record.run: record for record in output.changed.values() if record.is_final}
 
     def of(self, run: RunId) -> Ending | None:
         record = self._records.get(run)
         if record is None:
-            return self._store.ending(run)
+            return None
         value = self._values.get(record.seq, b"")
         return Ending(
             record.state.value,
@@ -229,9 +248,17 @@ class _Endings:
         )
 
 
-def _told(item: TellEnd, ending: Ending | None) -> Message:
-    if ending is None:
-        return Missing(item.session, item.number, item.run)
+def _read_endings(queries: Queries, items: list[TellEnd]) -> dict[PeerId, list[Message]]:
+    """What clients are told of runs that ended in an earlier pass; in the reader's thread."""
+    told: dict[PeerId, list[Message]] = {}
+    for item in items:
+        ending = queries.ending(item.run)
+        message = _told(item, ending) if ending else Missing(item.session, item.number, item.run)
+        told.setdefault(item.peer, []).append(message)
+    return told
+
+
+def _told(item: TellEnd, ending: Ending) -> Message:
     return Ended(
         item.session,
         item.number,

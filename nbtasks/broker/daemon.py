@@ -21,7 +21,9 @@ import msgspec
 
 from nbtasks.broker.answers import Answers
 from nbtasks.broker.payloads import Payloads
+from nbtasks.broker.reader import Reader
 from nbtasks.broker.store import Store
+from nbtasks.broker.sweep import Sweep
 from nbtasks.broker.watches import Watches
 from nbtasks.core import codec, events
 from nbtasks.core.broker import Broker, Limits
@@ -37,6 +39,7 @@ from nbtasks.core.messages import (
     PeerId,
     Rejected,
     RunFilter,
+    RunId,
     Spec,
     Submit,
 )
@@ -91,6 +94,10 @@ class Daemon:
         self._stop_signals = 0
         self._owner = None if owner is None else ProcessWatch(owner, born(owner) or 0.0)
         self._store = Store(home / "journal.db", settings.durability)
+        self._restored = self._store.restore()
+        self._reader = Reader(self._store.path, settings.runs_listed_max)
+        self._queries = self._store.queries(events.ROWS_MAX)
+        self._upkeep = self._store.upkeep()
         self._connection = self._make_connection(keys)
         self._sockets = BrokerSockets(self._connection, keys)
         self._wake_reading, self._wake_writing = os.pipe()
@@ -106,13 +113,13 @@ class Daemon:
         )
         self._answers = Answers(
             self._sockets,
-            self._store,
+            self._reader,
             payloads := Payloads(self._store, settings.payload_cache_bytes),
             waiting_reason=self._broker.waiting_reason,
             status=lambda request: self._broker.status(request, clock.now(), str(self._home), self._started),
-            rows_max=settings.runs_listed_max,
         )
         self._payloads = payloads
+        self._sweep = Sweep(self._broker, self._reader, settings, self._answers.reply, self._gone)
 
     def _make_connection(self, keys: Keys) -> Connection:
         pid = os.getpid()
@@ -143,13 +150,15 @@ class Daemon:
         now = clock.now()
         for subscription in self._sockets.subscriptions():
             self._on_subscription(subscription, now)
-        for received in self._sockets.receive(FRAMES_PER_PASS):
+        frames = self._sockets.receive(FRAMES_PER_PASS)
+        for received in frames:
             self._take(received, now)
         for fd in ready:
             self._on_ready(fd, now)
         if self._look_at <= now.mono_s:
             self._look(now)
         self._broker.tick(now)
+        self._sweep.step(now, busy=bool(frames))
         is_last = self._act(now)
         self._attribute()
         return is_last
@@ -158,11 +167,17 @@ class Daemon:
         output = self._broker.take()
         if output.writes:
             self._store.commit(output)
+            self._upkeep.committed(output)
             self._payloads.committed(output)
+            if output.removed:
+                self._sweep.committed(output.removed)
             for peer, record in output.peers.items():
                 if record is None:
                     self._forget(peer)
         self._answers.perform(output, now.mono_s)
+        for peer, wish in self._answers.prunes:
+            self._sweep.ask(peer, wish, now)
+        self._answers.prunes.clear()
         for act in output.signals:
             self._watches.signal(act)
         self._end_damaged(now)
@@ -172,18 +187,18 @@ class Daemon:
         if self._broker.unattributed(ATTRIBUTED_ROWS):
             return 0.0
         wake_at = self._broker.wake_at()
-        until = self._look_at if wake_at is None else min(wake_at, self._look_at)
+        until = min(self._look_at, self._sweep.wake_at())
+        until = until if wake_at is None else min(wake_at, until)
         return max(0.0, until - time.monotonic())
 
     def _fds(self) -> list[int]:
-        fds = [self._wake_reading, *self._watches.fds()]
+        fds = [self._wake_reading, self._reader.fileno(), *self._watches.fds()]
         if self._owner:
             fds.append(self._owner.fileno())
         return fds
 
     def _restore(self) -> None:
-        restored = self._store.restore()
-        now = clock.now()
+        restored, now = self._restored, clock.now()
         self._broker.restore(restored.records, restored.peers, restored.counts, restored.last_seq, now)
         for record in restored.peers:
             self._watches.known(record)
@@ -221,14 +236,14 @@ class Daemon:
 
     def _newest(self) -> list[BoardRow]:
         """The rows that a board shows first: what failed last and what came last."""
-        failed, _ = self._store.runs(RunFilter(FAILED, limit=events.FAILED_MAX), events.FAILED_MAX)
-        newest, _ = self._store.runs(RunFilter(limit=events.ROWS_MAX), events.ROWS_MAX)
+        failed, _ = self._queries.runs(RunFilter(FAILED, limit=events.FAILED_MAX))
+        newest, _ = self._queries.runs(RunFilter(limit=events.ROWS_MAX))
         return [events.row_of_info(info) for info in reversed([*newest, *failed])]
 
     def _attribute(self) -> None:
         """For a board, find out of which tasks the runs of former brokers were, a range in each pass."""
         if wanted := self._broker.unattributed(ATTRIBUTED_ROWS):
-            self._broker.attribute(wanted[1], self._store.finals_by_task(*wanted))
+            self._broker.attribute(wanted[1], self._queries.finals_by_task(*wanted))
 
     def _reject(self, received: Received, reason: str, now: Now) -> None:
         answer = Rejected("version", f"{reason}; the broker is nbtasks {VERSION}")
@@ -280,6 +295,9 @@ class Daemon:
             self._broker.handle(record.worker, word, now)
         self._answers.damaged.clear()
 
+    def _gone(self, runs: list[RunId]) -> None:
+        """These runs are not recorded any more: the one place from which what else they left is removed."""
+
     # -- why it ends ----------------------------------------------------------------------------------------
 
     def _on_ready(self, fd: int, now: Now) -> None:
@@ -287,6 +305,8 @@ class Daemon:
             os.read(fd, 4096)
             drain_s = self._settings.drain_s if self._stop_signals < 2 else 0.0
             self._close(f"signal number {self._stop_signals}", drain_s, now)
+        elif fd == self._reader.fileno():
+            self._reader.take()
         elif self._owner and fd == self._owner.fileno():
             self._owner.close()
             self._owner = None
@@ -300,6 +320,13 @@ class Daemon:
         self._look_at = now.mono_s + LOOK_S
         if not self._sockets.is_guarded:
             raise RuntimeError("the thread that answers handshakes died")
+        if not self._reader.is_alive:
+            raise RuntimeError("the thread that reads the journal died")
+        if damage := self._reader.damage or self._upkeep.damage:
+            raise damage
+        if self._upkeep.checked_at:
+            self._store.checked(self._upkeep.checked_at)
+            self._upkeep.checked_at = 0.0
         if not self._lock.is_intact():
             self._close(f"{self._home} was deleted or replaced", 0.0, now)
 
@@ -316,11 +343,17 @@ class Daemon:
         self._stop_signals += 1
         os.write(self._wake_writing, b"!")
 
+    def suspect(self, error: Exception) -> None:
+        """This ended us: if the journal is damaged, the next start shall know."""
+        self._store.suspect(error)
+
     def close(self) -> None:
         """Leave nothing behind: connection file, sockets, runtime directory; the lock last."""
         connection.remove(self._runtime)
         self._sockets.close()
         self._watches.close()
+        self._reader.close()
+        self._upkeep.close()
         self._store.close()
         shutil.rmtree(self._runtime, ignore_errors=True)
         self._lock.release()

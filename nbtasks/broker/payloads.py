@@ -36,7 +36,7 @@ class Payloads:
                 self._drop(seq)
 
     def arguments(self, record: RunRecord) -> bytes:
-        """The pickled arguments of a run; raises `store.Damaged`."""
+        """The pickled arguments of a run; raises `rows.Damaged`."""
         kept = self._kept.get(record.seq)
         return self._store.arguments(record.seq) if kept is None else kept
 

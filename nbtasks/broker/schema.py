@@ -7,10 +7,32 @@ are JSON arrays whose items are in the order of the fields in `nbtasks.core.mess
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x6E627473  # "nbts"
 
-TABLES = """
+_SINCE_2 = """
+CREATE TABLE ended (
+    state    TEXT PRIMARY KEY,      -- a final one
+    runs     INTEGER NOT NULL       -- that are recorded now in this state; live ones are counted by reading
+) WITHOUT ROWID;
+CREATE TABLE mark (
+    name     TEXT PRIMARY KEY,      -- 'checked': every page was read and found whole
+    at       REAL NOT NULL          -- UNIX seconds
+) WITHOUT ROWID;
+CREATE INDEX spec_by_code ON spec (code);
+"""
+
+# What brings a journal of this version to the next one; never changed once released.
+STEPS = {
+    1: _SINCE_2
+    + """
+INSERT INTO ended SELECT state, count(*) FROM state
+WHERE state IN ('Completed', 'Failed', 'TimedOut', 'Cancelled', 'Crashed') GROUP BY state;
+"""
+}
+
+TABLES = (
+    """
 CREATE TABLE spec (
     spec     INTEGER PRIMARY KEY,
     id       TEXT NOT NULL UNIQUE,  -- digest of the body
@@ -69,3 +91,5 @@ CREATE TABLE peer (                 -- workers and pools that may be alive
     body     TEXT NOT NULL          -- JSON object
 ) WITHOUT ROWID;
 """
+    + _SINCE_2
+)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from nbtasks import context, pickling, settings
 from nbtasks.client import pools, status
 from nbtasks.client.link import Link
@@ -36,6 +38,8 @@ from nbtasks.core.messages import (
     Message,
     NewRun,
     NotDone,
+    Prune,
+    Pruned,
     RunChanged,
     RunFilter,
     RunFound,
@@ -253,6 +257,32 @@ class Client:
         if row is None:
             raise UnknownRun(f"no run {run} is recorded in {self.home}")
         return row
+
+    def prune(
+        self, older_s: float | None = None, bytes_max: int | None = None, dry_run: bool = False
+    ) -> tuple[int, int]:
+        """Remove finished runs, oldest first; nothing that something live refers to.
+
+        Parameters
+        ----------
+        older_s
+            Those that ended so long ago; without this and `bytes_max`, what the home's settings say.
+        bytes_max
+            The oldest ones, until no more is recorded.
+        dry_run
+            Only count what would go.
+
+        Returns
+        -------
+        How many runs, and how many bytes they took, about.
+        """
+        runs = size = after = 0
+        while True:
+            part = Prune(0, older_s, bytes_max, dry_run, after, size if dry_run else 0)
+            done = self._ask(lambda number, part=part: replace(part, request=number), Pruned)  # type: ignore[misc]
+            runs, size, after = runs + done.runs, size + done.size, done.more
+            if not after:
+                return runs, size
 
     def infos(self, wanted: RunFilter) -> list[RunInfo]:
         """What is recorded of many runs, newest first."""

@@ -37,6 +37,7 @@ from nbtasks.core.messages import (
     PeerId,
     PoolInfo,
     Printed,
+    Prune,
     Refused,
     Returned,
     RunId,
@@ -53,6 +54,7 @@ from nbtasks.core.messages import (
 from nbtasks.core.presence import Presence
 from nbtasks.core.queue import ReadyQueue
 from nbtasks.core.records import Look, Now, Output, PeerRecord, RunRecord, Send
+from nbtasks.core.retention import Bounds, Past, leaving
 from nbtasks.core.staff import Seat, Staff
 from nbtasks.core.timers import Timers
 
@@ -131,6 +133,7 @@ class Broker:
             GetOutput: self._on_query,
             GetStatus: self._on_query,
             GetBoard: self._on_get_board,
+            Prune: self._on_query,
             StopBroker: self._on_stop,
             SetPool: self._on_set_pool,
             Acked: self._on_acked,
@@ -237,10 +240,32 @@ class Broker:
             times.append(self._idle_from + self._limits.idle_stop_s)
         return min((at for at in times if at is not None), default=None)
 
+    def leaving(self, past: Iterable[Past], bounds: Bounds, now: Now) -> list[Past]:
+        """Which of these final runs are to leave the table."""
+        owed = self._finals.owed()
+
+        def is_needed(one: Past) -> bool:
+            # the newest run stays as well, so that a restart gives no number twice
+            return self._ledger.is_parent(one.run) or one.run in owed or one.seq >= self._ledger.last_seq
+
+        return leaving(past, bounds, now.unix_s, is_needed)
+
+    def remove(self, past: Iterable[Past], now: Now) -> list[Past]:
+        """Let these final runs leave the table, but for those that somebody needs by now."""
+        found = self.leaving(past, Bounds(now.unix_s), now)
+        for one in found:
+            self._ledger.remove(one)
+        return found
+
+    def forget_specs(self, spec_ids: list[str], upto: int) -> None:
+        """No run with a sequence number up to `upto` has these specs: they leave if no later one has them."""
+        self._known_specs.difference_update(spec_ids)
+        self._ledger.out.unused = (upto, spec_ids)
+
     def waiting_reason(self, run: RunId) -> str:
         """Why a queued run is not given to anybody; "" if it will be, or is not queued."""
         record = self._ledger.runs.get(run)
-        if record is None or run not in self._queue:
+        if record is None or record not in self._queue:
             return ""
         return self._staff.waiting_reason(record)
 
@@ -368,7 +393,7 @@ class Broker:
         elif kind == "due":
             run, attempt, until = subject
             record = self._ledger.runs.get(run)
-            if record and record.attempt == attempt and not record.worker and run not in self._queue:
+            if record and record.attempt == attempt and not record.worker and record not in self._queue:
                 self._attempts.wait_or_queue(record, now, until)
         elif kind in ("push", "revoke", "deadline", "interrupt", "kill"):
             run, attempt, *rest = subject
@@ -408,12 +433,12 @@ class Broker:
         for run, record in self._ledger.runs.items():
             assert not record.is_final, record
             assert bool(record.worker) == (run in held), record
-            assert not (record.worker and run in self._queue), record
+            assert not (record.worker and record in self._queue), record
             assert not record.worker or held[run].record.worker == record.worker, record
             assert record.started <= bool(record.worker), record
             assert len(record.attempts) <= record.attempt, record
             assert all(a.end for a in record.attempts[:-1]), record
-            waits = run in self._queue or record.due > 0
+            waits = record in self._queue or record.due > 0
             assert record.worker or waits, record
         for seat in self._staff.seats.values():
             assert set(seat.held) <= set(self._ledger.runs), seat.record

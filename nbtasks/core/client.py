@@ -26,6 +26,7 @@ from nbtasks.core.messages import (
     NotDone,
     Noted,
     Output,
+    Pruned,
     Refused,
     Rejected,
     RunChanged,
@@ -45,6 +46,7 @@ from nbtasks.core.records import Now
 HELLO_S = 0.1  # pause between two Hellos until Welcome
 REPEAT_S = 1.0  # pause before an unanswered message is said again; doubled up to REPEAT_S_MAX
 REPEAT_S_MAX = 10.0
+AGAIN_S = 0.25  # pause before a request is said again for which the broker had no room
 BEAT_S = 2.0  # a Beat so often while a run is watched
 WATCH_RUNS_MAX = 1000  # ids in one Watch
 NOTE_S = 0.05  # a Noted waits so long for a message that it can travel with
@@ -95,7 +97,7 @@ class Answered(NamedTuple):
     message: Message
 
 
-Answer = Union[Runs, RunFound, Value, Output, Status, BoardFound, Done, NotDone]
+Answer = Union[Runs, RunFound, Value, Output, Status, BoardFound, Pruned, Done, NotDone]
 Event = Union[
     Connected, Turned, Recorded, NotRecorded, RunEnded, RunMissing, BrokerClosed, Answered, BoardSeen, RunSeen
 ]  # fmt: skip
@@ -273,7 +275,10 @@ class Client:
     @_on.register
     def _on_answer(self, message: Answer, now: Now, effects: ClientEffects) -> None:
         request = message.request
-        if request in self._watches:
+        if isinstance(message, NotDone) and message.again:
+            if opened := self._requests.get(request):
+                opened.say_at = min(opened.say_at, now.mono_s + AGAIN_S)
+        elif request in self._watches:
             self._drop_watch(request)
         elif not self._requests.pop(request, None):
             return

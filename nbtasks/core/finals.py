@@ -35,6 +35,7 @@ class Finals:
         self._timers = timers
         self._outboxes: dict[PeerId, _Outbox] = {}
         self._watchers: dict[RunId, tuple[PeerId, ...]] = {}
+        self._alone: tuple[PeerId, ...] = ()  # the last one of one client: the runs of a batch share it
 
     def open(self, client: PeerId, session: int) -> None:
         """A client said Hello; in a new session numbering starts anew, a repeated Hello changes nothing."""
@@ -54,7 +55,11 @@ class Finals:
     def watch(self, client: PeerId, run: RunId) -> None:
         """Tell this client when the live `run` ends."""
         watchers = self._watchers.get(run, ())
-        if client not in watchers:
+        if not watchers:
+            if self._alone != (client,):
+                self._alone = (client,)
+            self._watchers[run] = self._alone
+        elif client not in watchers:
             self._watchers[run] = (*watchers, client)
 
     def tell(self, client: PeerId, run: RunId, now: Now, out: Output) -> None:
@@ -67,6 +72,14 @@ class Finals:
         """`run` became final: tell everybody who watches it."""
         for client in self._watchers.pop(run, ()):
             self.tell(client, run, now, out)
+
+    def owed(self) -> set[RunId]:
+        """Runs that ended and of which somebody is still to be told."""
+        owed: set[RunId] = set()
+        for outbox in self._outboxes.values():
+            owed.update(outbox.waiting)
+            owed.update(run for _, run in outbox.in_flight)
+        return owed
 
     def noted(self, client: PeerId, session: int, upto: int, now: Now, out: Output) -> None:
         outbox = self._outboxes.get(client)

@@ -12,7 +12,8 @@ import msgspec
 
 from nbtasks.core.messages import Attempt, Moment, NewRun, PeerId, RunId, Spec, Submit
 from nbtasks.core.records import NewRow, Output, RunRecord
-from nbtasks.core.states import FINAL, Cause, State, StateType, move
+from nbtasks.core.retention import Past
+from nbtasks.core.states import FINAL, TYPES, Cause, State, StateType, move
 
 TALLIES_MAX = 1000  # tasks that are counted one by one
 
@@ -41,6 +42,8 @@ class Ledger:
         self.last_seq = 0
         self.out = Output()
         self._new: set[RunId] = set()  # recorded by the output under construction
+        self._first_history: tuple[Moment, ...] = (Moment("", 0.0),)  # shared by the runs of a batch
+        self._children: dict[RunId, int] = {}  # how many live runs a run submitted
 
     def restore(self, records: Iterable[RunRecord], counts: dict[str, int], last_seq: int) -> None:
         """Take over what the table holds; `counts` include final runs."""
@@ -51,6 +54,7 @@ class Ledger:
             kind = record.state.type.value
             self.rest.counts[kind] -= 1
             self._tally(record.spec).counts[kind] += 1
+            self._count_child(record, 1)
 
     def take(self) -> Output:
         """Hand over what has to be committed and sent."""
@@ -91,6 +95,8 @@ class Ledger:
     def add(self, new: NewRun, submit: Submit, spec_id: str, unix_s: float) -> RunRecord:
         self.last_seq += 1
         state = State.PENDING
+        if self._first_history[0].at != unix_s:
+            self._first_history = (Moment(state.value, unix_s),)
         record = RunRecord(
             seq=self.last_seq,
             run=new.run,
@@ -101,11 +107,12 @@ class Ledger:
             submitted=unix_s,
             state=state,
             at=unix_s,
-            history=(Moment(state.value, unix_s),),
+            history=self._first_history,
         )
         self.runs[new.run] = record
         self._new.add(new.run)
         self._tally(record.spec).counts[state.type.value] += 1
+        self._count_child(record, 1)
         self.out.new.append(NewRow(record, new.args, new.parameters))
         if self.observe is not None:
             self.observe(record)
@@ -132,8 +139,29 @@ class Ledger:
         if new in FINAL:
             record.worker, record.started, record.stop, record.due = "", False, "", 0.0
             del self.runs[record.run]
+            self._count_child(record, -1)
         if self.observe is not None:
             self.observe(record)
+
+    def is_parent(self, run: RunId) -> bool:
+        """Whether `run` submitted one that is live."""
+        return run in self._children
+
+    def remove(self, past: Past) -> None:
+        """Let a final run leave the table."""
+        tally = self.tallies.get(past.key, self.rest)
+        if self._attributed < past.seq <= self._former_seq:
+            tally = self.rest
+        tally.counts[TYPES[State(past.state)].value] -= 1
+        self.out.removed.append(past)
+
+    def _count_child(self, record: RunRecord, step: int) -> None:
+        if record.parent:
+            left = self._children.get(record.parent, 0) + step
+            if left:
+                self._children[record.parent] = left
+            else:
+                del self._children[record.parent]
 
     # -- attempts --------------------------------------------------------------------------------------
 

@@ -19,11 +19,12 @@ RunId = str  # canonical UUIDv7, 36 characters
 PeerId = str  # "c-…" client, "w-…" worker, "p-…" pool; fresh at each start, so it is the incarnation too
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True, tag=True, forbid_unknown_fields=True):
+# Nothing here can be part of a cycle, and a queue of 200,000 runs must not be searched for one.
+class Message(msgspec.Struct, frozen=True, array_like=True, tag=True, forbid_unknown_fields=True, gc=False):
     """A message; the class name is its tag on the wire."""
 
 
-class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """A piece of a message; never sent alone."""
 
 
@@ -300,6 +301,17 @@ class GetBoard(Message, frozen=True):
     request: int
 
 
+class Prune(Message, frozen=True):
+    """Remove finished runs, oldest first; done in parts, each answered by Pruned."""
+
+    request: int
+    older_s: float | None = None  # those that ended so long ago; both None: what the home's settings say
+    bytes_max: int | None = None  # and the oldest ones, until no more is recorded
+    dry_run: bool = False  # only say what would go
+    after: int = 0  # the `more` of the answer before
+    counted_bytes: int = 0  # of the answers before, by a dry run
+
+
 class StopBroker(Message, frozen=True):
     """Stop the pools (after a drain of at most `drain_s`), then the broker."""
 
@@ -405,6 +417,15 @@ class Output(Message, frozen=True):
     more: int = 0
 
 
+class Pruned(Message, frozen=True):
+    """So much is gone, or would be; `more` > 0: ask again after it."""
+
+    request: int
+    runs: int
+    size: int  # bytes
+    more: int = 0
+
+
 class Status(Message, frozen=True):
     request: int
     pid: int
@@ -454,6 +475,7 @@ class Done(Message, frozen=True):
 class NotDone(Message, frozen=True):
     request: int
     reason: str
+    again: bool = False  # not now: ask again in a moment
 
 
 # -- broker -> worker ----------------------------------------------------------------------------------
@@ -605,12 +627,12 @@ class ExitNoted(Message, frozen=True):
 
 ToBroker = Union[
     HelloClient, HelloWorker, HelloPool, Left, Submit, Watch, Noted, Beat, Cancel, GetRuns, GetRun, GetValue,
-    GetOutput, GetStatus, GetBoard, StopBroker, SetPool, Acked, Started, Printed, Finished, Returned,
-    Draining, Exited,
+    GetOutput, GetStatus, GetBoard, Prune, StopBroker, SetPool, Acked, Started, Printed, Finished,
+    Returned, Draining, Exited,
 ]  # fmt: skip
 ToClient = Union[
     Welcome, Stranger, Rejected, Accepted, Refused, Ended, Missing, Closed, Runs, RunFound, Value, Output,
-    Status, BoardFound, BoardChanged, RunChanged, Done, NotDone,
+    Status, BoardFound, BoardChanged, RunChanged, Pruned, Done, NotDone,
 ]  # fmt: skip
 ToWorker = Union[Welcome, Stranger, Rejected, Push, Interrupt, Revoke, Kept, OutputKept, Leave]
 ToPool = Union[Welcome, Stranger, Rejected, Want, Kill, Disband, ExitNoted]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
-from nbtasks.core.messages import RunId
 from nbtasks.core.records import RunRecord
 
 Lane = tuple[str, str, bool]  # task key, Python minor, whether the code travelled
@@ -23,27 +22,27 @@ class ReadyQueue:
     """Unassigned runs that are due."""
 
     def __init__(self) -> None:
-        self._lanes: dict[Lane, list[tuple[int, RunId]]] = {}
-        self._ready: dict[RunId, RunRecord] = {}
+        self._lanes: dict[Lane, list[int]] = {}  # heaps of sequence numbers
+        self._ready: dict[int, RunRecord] = {}
         self._depth: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._ready)
 
-    def __contains__(self, run: RunId) -> bool:
-        return run in self._ready
+    def __contains__(self, record: RunRecord) -> bool:
+        return record.seq in self._ready
 
     def add(self, record: RunRecord) -> None:
         """Put a run in; one that was handed back keeps its place by its sequence number."""
-        if record.run in self._ready:
+        if record.seq in self._ready:
             return
-        self._ready[record.run] = record
+        self._ready[record.seq] = record
         self._depth[record.spec.key] = self._depth.get(record.spec.key, 0) + 1
-        heapq.heappush(self._lanes.setdefault(lane_of(record), []), (record.seq, record.run))
+        heapq.heappush(self._lanes.setdefault(lane_of(record), []), record.seq)
 
     def remove(self, record: RunRecord) -> None:
         """Take a run out wherever it is; its entry in the lane is skipped later."""
-        if self._ready.pop(record.run, None) is None:
+        if self._ready.pop(record.seq, None) is None:
             return
         key = record.spec.key
         self._depth[key] -= 1
@@ -79,7 +78,7 @@ class ReadyQueue:
     def _head(self, lane: Lane) -> RunRecord | None:
         heap = self._lanes.get(lane)
         while heap:
-            if record := self._ready.get(heap[0][1]):
+            if record := self._ready.get(heap[0]):
                 return record
             heapq.heappop(heap)
         self._lanes.pop(lane, None)

@@ -18,15 +18,18 @@ from nbtasks.core.messages import (
     GetOutput,
     GetRun,
     GetRuns,
+    GetStatus,
     GetValue,
     Message,
     Moment,
     PeerId,
     Printed,
+    Prune,
     Push,
     RunId,
     Spec,
 )
+from nbtasks.core.retention import Past
 from nbtasks.core.states import FINAL, State
 
 
@@ -37,7 +40,7 @@ class Now(NamedTuple):
     unix_s: float  # for due times and stamps; stored
 
 
-class RunRecord(msgspec.Struct):
+class RunRecord(msgspec.Struct, gc=False):
     """One row of the journal, and all that the broker knows of a live run; never its payload."""
 
     seq: int  # order of arrival; the primary key
@@ -94,7 +97,7 @@ class PoolRecord(msgspec.Struct):
 PeerRecord = Union[WorkerRecord, PoolRecord]
 
 
-class NewRow(msgspec.Struct):
+class NewRow(msgspec.Struct, gc=False):
     """A run that was just accepted, with what only the journal keeps."""
 
     record: RunRecord
@@ -193,7 +196,7 @@ class Look(NamedTuple):
     """Answer a query from the committed rows."""
 
     peer: PeerId
-    query: Union[GetRuns, GetRun, GetValue, GetOutput]
+    query: Union[GetRuns, GetRun, GetValue, GetOutput, GetStatus, Prune]
 
 
 Sent = Union[Send, Publish, PushRun, TellEnd, Announce, Look]
@@ -209,6 +212,9 @@ class Output(msgspec.Struct):
     # seq, attempt, number, body
     chunks: list[tuple[int, int, int, bytes]] = msgspec.field(default_factory=list)
     peers: dict[PeerId, PeerRecord | None] = msgspec.field(default_factory=dict)  # None: forget it
+    removed: list[Past] = msgspec.field(default_factory=list)  # final runs that leave, with all their rows
+    # ids of specs that no run up to the sequence number has: they leave if no later one has them
+    unused: tuple[int, list[str]] = (0, [])
 
     sends: list[Sent] = msgspec.field(default_factory=list)
     signals: list[Signal] = msgspec.field(default_factory=list)  # to local workers whose pool is gone
@@ -217,7 +223,10 @@ class Output(msgspec.Struct):
     @property
     def writes(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self.new or self.specs or self.changed or self.values or self.chunks or self.peers)
+        return bool(
+            self.new or self.specs or self.changed or self.values or self.chunks or self.peers
+            or self.removed or self.unused[1]
+        )  # fmt: skip
 
 
 class Effects(msgspec.Struct):

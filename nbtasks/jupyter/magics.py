@@ -24,7 +24,7 @@ from nbtasks.run import Run
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-VERBS = ("start", "stop", "status", "workers", "board", "runs", "logs", "cancel")
+VERBS = ("start", "stop", "status", "workers", "board", "runs", "logs", "cancel", "prune")
 TAKES_WORDS = {"workers", "logs", "cancel"}
 POOL_WORKERS = min(4, os.cpu_count() or 1)  # of a pool whose size nobody said
 WORKERS_MAX = 1000  # a typing error must not fill the machine
@@ -47,6 +47,11 @@ class NbtasksMagics(Magics):
     @argument("--task", metavar="TASK", help="runs: only those of this task")
     @argument("--tag", metavar="TAG", help="runs: only those with this tag")
     @argument("-l", "--limit", type=int, default=100, metavar="N", help="runs: at most so many (default 100)")
+    @argument("--older-than", type=float, metavar="DAYS", help="prune: runs that ended before")
+    @argument(
+        "--larger-than", type=int, metavar="BYTES", help="prune: the oldest runs, down to so many bytes"
+    )
+    @argument("--dry-run", action="store_true", help="prune: only say what would go")
     @line_magic
     def nbtasks(self, line: str) -> Any:
         """Background tasks: the broker, its workers and its runs.
@@ -59,6 +64,7 @@ class NbtasksMagics(Magics):
         runs             list runs, newest first (--state, --task, --tag, --limit)
         logs RUN         show again what a run printed and drew
         cancel RUN...    cancel runs: what waits at once, what runs by an interrupt, then by a kill
+        prune            remove finished runs (--older-than, --larger-than, --dry-run; else by the settings)
         """
         arguments = parse_argstring(self.nbtasks, line)
         if arguments.verb not in TAKES_WORDS and arguments.words:
@@ -124,6 +130,14 @@ class NbtasksMagics(Magics):
         found = [run for word in arguments.words for run in self._runs(word)]
         session.running().cancel([run.id for run in found])
         print(f"asked to cancel {views.many(len(found), 'run')}")
+
+    def _on_prune(self, arguments: Namespace) -> None:
+        older, larger = arguments.older_than, arguments.larger_than
+        if not (older or 0) >= 0 or (larger or 0) < 0:
+            raise UsageError("--older-than and --larger-than take a number from 0 on")
+        older_s = None if older is None else older * views.DAY_S
+        done = session.running().prune(older_s, larger, arguments.dry_run)
+        print(views.pruned_text(*done, arguments.dry_run))
 
     def _runs(self, word: str) -> list[Run]:
         """The runs that a word on the line means."""

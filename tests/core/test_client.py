@@ -162,3 +162,18 @@ def test_a_closing_broker_and_a_refusal_are_events() -> None:
 
     assert client.handle(m.Closed(), at(0)).events == [BrokerClosed()]
     assert client.handle(m.Rejected("version", "too old"), at(0)).events == [Turned("version", "too old")]
+
+
+def test_a_question_for_which_there_was_no_room_is_said_again_soon() -> None:
+    client = welcomed_client()
+    question = m.GetRun(client.request_number(), "r")
+    client.request(question, at(1))
+
+    assert client.handle(m.NotDone(question.request, "too much waits", again=True), at(1)).events == []
+
+    wake_at = client.wake_at()
+    assert wake_at is not None
+    assert client.tick(at(wake_at)).sends == [question]
+    assert wake_at < 2
+    answer = m.RunFound(question.request, None)
+    assert client.handle(answer, at(2)).events == [Answered(question.request, answer)]

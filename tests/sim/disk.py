@@ -36,6 +36,7 @@ class Disk:
         self.values: dict[int, bytes] = {}
         self.chunks: dict[tuple[int, int], dict[int, bytes]] = {}
         self.peers: dict[PeerId, PeerRecord] = {}
+        self.removed: dict[RunId, RunRecord] = {}
 
     def commit(self, output: Output) -> None:
         for spec_id, _, code in output.specs:
@@ -49,6 +50,13 @@ class Disk:
         self.values.update(output.values)
         for seq, attempt, number, body in output.chunks:
             self.chunks.setdefault((seq, attempt), {})[number] = body
+        for past in output.removed:
+            row = self.rows.pop(past.run)
+            self.counts[row.state.type.value] -= 1
+            self.values.pop(row.seq, None)
+            for key in [key for key in self.chunks if key[0] == row.seq]:
+                del self.chunks[key]
+            self.removed[past.run] = row
         for peer, record in output.peers.items():
             if record is None:
                 self.peers.pop(peer, None)

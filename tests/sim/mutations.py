@@ -24,6 +24,7 @@ from nbtasks.core.observer import Observer
 from nbtasks.core.pool import Pool
 from nbtasks.core.presence import Presence
 from nbtasks.core.records import Effects, Output, RunRecord
+from nbtasks.core.retention import Past
 from nbtasks.core.staff import Seat
 from nbtasks.core.states import Cause
 from nbtasks.core.worker import Worker
@@ -495,3 +496,33 @@ def a_kill_takes_no_look_at_what_executes(patch: Patch) -> None:
         real(self, worker, member, "", 0, *rest)
 
     patch.setattr(Pool, "_end", end)
+
+
+# -- retention -----------------------------------------------------------------------------------------
+
+
+@mutation
+def a_run_that_leaves_is_counted_on(patch: Patch) -> None:
+    def remove(self: Ledger, past: Past) -> None:
+        self.out.removed.append(past)
+
+    patch.setattr(Ledger, "remove", remove)
+
+
+@mutation
+def a_parent_stays_for_ever(patch: Patch) -> None:
+    def count(self: Ledger, record: RunRecord, step: int, real: Any = Ledger._count_child) -> None:
+        if step > 0:
+            real(self, record, step)
+
+    patch.setattr(Ledger, "_count_child", count)
+
+
+@mutation
+def the_newest_run_leaves_too(patch: Patch) -> None:
+    patch.setattr(Broker, "leaving", lambda self, past, bounds, now: list(past))
+
+
+@mutation
+def what_somebody_is_to_be_told_leaves(patch: Patch) -> None:
+    patch.setattr(Finals, "owed", lambda self: set())

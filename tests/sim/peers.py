@@ -295,7 +295,7 @@ class ClientProcess(Process):
         runs = tuple(
             m.NewRun(run, run.encode()) for run in (world.name("run") for _ in range(world.plan.batch_runs))
         )
-        submit = m.Submit(world.name("batch"), spec, spec.code.encode(), runs)
+        submit = m.Submit(world.name("batch"), spec, spec.code.encode(), runs, next(reversed(world.jobs), ""))
         world.judge.submitted[submit.batch] = submit
         for run in runs:
             deaf = sum(job.kind == "deaf" for job in world.jobs.values())

@@ -11,8 +11,9 @@ from random import Random
 from typing import Any
 
 from nbtasks.core import codec
-from nbtasks.core.messages import Message, PeerId
+from nbtasks.core.messages import Message, PeerId, Watch
 from nbtasks.core.records import Now, PoolRecord
+from nbtasks.core.retention import RECENT_S, Past
 from tests.sim.daemon import BrokerProcess
 from tests.sim.disk import Disk
 from tests.sim.invariants import Judge
@@ -331,6 +332,29 @@ class World:
         for client in self._living(ClientProcess):
             self.judge.sees(client.board, client.runs_seen)
 
+    def empty(self) -> None:
+        """Much later: all that nobody is owed leaves the table, whatever happened before."""
+        assert self.broker
+        machine, later = self.broker.machine, Now(self.mono_s + RECENT_S, self.now().unix_s + 1e6)
+        past = [Past(r.seq, r.run, r.state.value, r.at, 1, r.spec.key) for r in self.disk.rows.values()]
+        clients = self._living(ClientProcess)
+        if past and clients:
+            machine.handle(clients[0].name, Watch(0, (past[0].run,)), later)
+        boxes = machine._finals._outboxes.values()
+        owed = {run for box in boxes for run in [*box.waiting, *(run for _, run in box.in_flight)]}
+        removed = machine.remove(past, later)
+        self.disk.commit(machine.take())
+        self.judge.committed(machine)
+        numbers = [row.seq for row in self.disk.rows.values()]
+        assert not past or max(numbers, default=0) == self.disk.last_seq, (
+            "the next broker would give a number twice"
+        )
+        left = {row.run for row in self.disk.rows.values() if row.seq < self.disk.last_seq}
+        assert left <= owed, f"nobody needs them, but they stay: {left - owed}"
+        assert not {one.run for one in removed} & owed, "somebody is to be told how they ended"
+        assert sum(self.disk.counts.values()) == len(self.disk.rows)
+        assert not machine._ledger._children, machine._ledger._children
+
     def _why_not(self) -> str:
         live = list(self.disk.live.values())
         loud = [p.name for p in self.peers.values() if p.alive and not p.is_quiet]
@@ -360,6 +384,7 @@ def simulate(seed: int, tracing: bool = False) -> World:
         world.heal()
         world.run(world.mono_s + HEALED_S_MAX, world.is_quiet)
         world.check_end()
+        world.empty()
     except Exception as error:
         raise Red(seed, world, error) from error
     return world

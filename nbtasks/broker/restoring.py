@@ -1,0 +1,86 @@
+"""What a broker starts from: live runs, peers and counts, without a look at runs that are over."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, NamedTuple
+
+import msgspec
+
+from nbtasks.broker import rows
+from nbtasks.core.messages import Spec
+from nbtasks.core.records import PeerRecord, PoolRecord, RunRecord, WorkerRecord
+from nbtasks.core.states import TYPES, State
+
+SPECS_MAX = 4096  # that are remembered
+
+
+class Restored(NamedTuple):
+    """What a broker starts from."""
+
+    records: list[RunRecord]
+    peers: list[PeerRecord]
+    counts: dict[str, int]  # state type -> number of runs
+    last_seq: int
+
+
+class Specs:
+    """Specs by their key in the table, each read once."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._bodies: dict[int, Spec] = {}
+
+    def of(self, key: int) -> Spec:
+        spec = self._bodies.get(key)
+        if spec is None:
+            (body,) = self._db.execute("SELECT body FROM spec WHERE spec = ?", (key,)).fetchone()
+            if len(self._bodies) >= SPECS_MAX:
+                self._bodies.clear()
+            spec = self._bodies[key] = rows.spec_of(body)
+        return spec
+
+
+def restore(db: sqlite3.Connection) -> tuple[Restored, dict[str, int]]:
+    """Read live runs, peers and counts; and the keys of the specs of live runs, by their digest."""
+    specs, keys = Specs(db), {}
+    records: list[RunRecord] = []
+    counts: dict[str, int] = {}
+    columns = ", ".join(f"state.{column}" for column in rows.STATE_COLUMNS)
+    for row in db.execute(
+        "SELECT spec.id, run.spec, run.seq, run.id, run.batch, run.parent, run.submitted, "
+        f"{columns} FROM state JOIN run USING (seq) JOIN spec USING (spec) "
+        f"WHERE state.state IN ({rows.marks(rows.LIVE)}) ORDER BY run.seq",
+        rows.LIVE,
+    ):
+        keys[row[0]] = row[1]
+        record = _record(specs.of(row[1]), row)
+        records.append(record)
+        _count(counts, record.state, 1)
+    for name, number in db.execute("SELECT state, runs FROM ended"):
+        _count(counts, State(name), number)
+    peers: list[PeerRecord] = []
+    for kind, body in db.execute("SELECT kind, body FROM peer"):
+        known: type[PeerRecord] = WorkerRecord if kind == "worker" else PoolRecord
+        peers.append(msgspec.json.decode(body, type=known))
+    # no number is ever given twice, because retention leaves the newest run where it is
+    (last_seq,) = db.execute("SELECT coalesce(max(seq), 0) FROM run").fetchone()
+    return Restored(records, peers, counts, last_seq), keys
+
+
+def _count(counts: dict[str, int], state: State, number: int) -> None:
+    kind = TYPES[state].value
+    counts[kind] = counts.get(kind, 0) + number
+
+
+def _record(spec: Spec, row: tuple[Any, ...]) -> RunRecord:
+    spec_id, _, seq, run, batch, parent, submitted, *rest = row
+    fields = dict(zip(rows.STATE_COLUMNS, rest, strict=True))
+    fields["state"] = State(fields["state"])
+    fields["history"] = rows.history_of(fields["history"])
+    fields["attempts"] = rows.attempts_of(fields["attempts"])
+    fields["started"] = bool(fields["started"])
+    return RunRecord(
+        seq=seq, run=run, batch=batch, spec=spec, spec_id=spec_id, parent=parent, submitted=submitted,
+        **fields,
+    )  # fmt: skip
