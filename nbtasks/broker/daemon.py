@@ -14,6 +14,8 @@ import secrets
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 
@@ -51,6 +53,7 @@ from nbtasks.errors import ProtocolError, VersionMismatch
 from nbtasks.settings import Settings
 from nbtasks.wire import access, clock, connection
 from nbtasks.wire.alive import born
+from nbtasks.wire.blobs import Blobs
 from nbtasks.wire.connection import Connection
 from nbtasks.wire.keys import Keys
 from nbtasks.wire.lock import HomeLock
@@ -60,6 +63,7 @@ from nbtasks.wire.sockets import BROKER, BrokerSockets, Received, Subscription
 FRAMES_PER_PASS = 500  # so that a flood does not keep the first sender waiting for its commit
 LOOK_S = 1.0  # between two looks at the home and the guard of the sockets
 GARBAGE_LOG_S = 10.0  # between two log lines about frames that cannot be read
+BLOBS_PER_LOOK = 200  # files whose age is looked at, some milliseconds
 ATTRIBUTED_ROWS = 2000  # looked up in one pass, some milliseconds
 FAILED = (StateType.FAILED.value, StateType.CRASHED.value)
 GARBAGE_OBJECTS = 100_000  # new ones between two looks for cycles
@@ -96,6 +100,8 @@ class Daemon:
         self._store = Store(home / "journal.db", settings.durability)
         self._restored = self._store.restore()
         self._reader = Reader(self._store.path, settings.runs_listed_max)
+        self._blobs = Blobs(home)
+        self._blob_sweep: Iterator[int] | None = None
         self._queries = self._store.queries(events.ROWS_MAX)
         self._upkeep = self._store.upkeep()
         self._connection = self._make_connection(keys)
@@ -297,6 +303,14 @@ class Daemon:
 
     def _gone(self, runs: list[RunId]) -> None:
         """These runs are not recorded any more: the one place from which what else they left is removed."""
+        self._blobs.remove(runs)
+
+    def _sweep_blobs(self) -> None:
+        """Look at some files of large values, and remove those that nothing refers to."""
+        if self._blob_sweep is None:
+            self._blob_sweep = self._blobs.sweep(self._queries.refers)
+        if sum(1 for _ in islice(self._blob_sweep, BLOBS_PER_LOOK)) < BLOBS_PER_LOOK:
+            self._blob_sweep = None
 
     # -- why it ends ----------------------------------------------------------------------------------------
 
@@ -327,6 +341,7 @@ class Daemon:
         if self._upkeep.checked_at:
             self._store.checked(self._upkeep.checked_at)
             self._upkeep.checked_at = 0.0
+        self._sweep_blobs()
         if not self._lock.is_intact():
             self._close(f"{self._home} was deleted or replaced", 0.0, now)
 

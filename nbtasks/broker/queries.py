@@ -34,6 +34,7 @@ from nbtasks.core.messages import (
 )
 from nbtasks.core.retention import Past
 from nbtasks.core.states import TYPES, State
+from nbtasks.wire.blobs import REFERENCE_BYTES_MAX, Blobs, reference_of
 
 WINDOW_ROWS = 50_000  # that one statement looks at; some 30 ms
 PAST_ROWS = 1000  # that are judged at once, by the loop
@@ -54,7 +55,9 @@ _PAST = (
     "+ length(state.history) + length(state.attempts) "
     "+ coalesce((SELECT length(value) FROM result WHERE result.seq = state.seq), 0) "
     "+ coalesce((SELECT sum(length(body)) FROM output WHERE output.seq = state.seq), 0) "
-    f"+ {OVERHEAD_BYTES}, spec.key FROM state JOIN run USING (seq) JOIN spec USING (spec) "
+    f"+ {OVERHEAD_BYTES}, spec.key, substr(run.args, 1, {REFERENCE_BYTES_MAX}), "
+    f"(SELECT substr(value, 1, {REFERENCE_BYTES_MAX}) FROM result WHERE result.seq = state.seq) "
+    "FROM state JOIN run USING (seq) JOIN spec USING (spec) "
     "WHERE state.seq > ? AND state.seq <= ? "
     # the plus: in the order of arrival, not of an index
     f"AND +state.state IN ({rows.marks(rows.ENDED)}) AND (state.at < ? OR ?) ORDER BY state.seq LIMIT ?"
@@ -87,8 +90,9 @@ class Queries:
         Bound on the rows of one listing.
     """
 
-    def __init__(self, db: sqlite3.Connection, rows_max: int) -> None:
+    def __init__(self, db: sqlite3.Connection, rows_max: int, blobs: Blobs) -> None:
         self.db = db
+        self._blobs = blobs
         self._rows_max = rows_max
         self._specs = Specs(db)
 
@@ -131,6 +135,17 @@ class Queries:
             "SELECT result.value FROM run JOIN result USING (seq) WHERE run.id = ?", (run,)
         ).fetchone()
         return None if row is None else bytes(row[0])
+
+    def refers(self, run: RunId, attempt: int) -> bool:
+        """Whether a row refers to the blob of this attempt (0: of the arguments), or may come to."""
+        row = self.db.execute(
+            "SELECT state.state, result.value FROM run JOIN state USING (seq) LEFT JOIN result USING (seq) "
+            "WHERE run.id = ?",
+            (run,),
+        ).fetchone()
+        if row is None:
+            return False
+        return attempt == 0 or row[0] in rows.LIVE or f"{run}.{attempt}.".encode() in bytes(row[1] or b"")
 
     def chunks(self, run: RunId, after: int, bytes_max: int) -> tuple[tuple[bytes, ...], int]:
         """Output of a run, all attempts one after the other.
@@ -175,16 +190,16 @@ class Queries:
             page = self.db.execute(
                 _PAST, (after, after + WINDOW_ROWS, *rows.ENDED, ended_before, bool(excess), limit)
             ).fetchall()
-            found += map(Past._make, page)
+            found += [_past(*row) for row in page]
             after = page[-1][0] if len(page) == limit else after + WINDOW_ROWS
         return PastPage(found, after if after < most else 0, excess)
 
     def _used_bytes(self) -> int:
-        """What the file holds, without its free pages."""
+        """What the file holds, without its free pages, and the files of large values."""
         (size,) = self.db.execute("PRAGMA page_size").fetchone()
         (pages,) = self.db.execute("PRAGMA page_count").fetchone()
         (free,) = self.db.execute("PRAGMA freelist_count").fetchone()
-        return int(size * (pages - free))
+        return int(size * (pages - free)) + self._blobs.used_bytes()
 
     def unused_specs(self) -> tuple[int, list[str]]:
         """Specs that no run has, and up to which sequence number that was looked at."""
@@ -250,6 +265,13 @@ class Queries:
             worker=worker,
             output_bytes=size,
         )
+
+
+def _past(
+    seq: int, run: RunId, state: str, ended: float, size: int, key: str, args: bytes, value: bytes | None
+) -> Past:
+    references = (reference_of(bytes(body)) for body in (args, value or b""))
+    return Past(seq, run, state, ended, size + sum(found.size for found in references if found), key)
 
 
 def _condition(wanted: RunFilter) -> tuple[str, list[Any]]:

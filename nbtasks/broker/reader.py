@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from nbtasks.broker import opening
 from nbtasks.broker.queries import Queries
+from nbtasks.wire.blobs import Blobs
 
 JOBS_MAX = 256  # that wait; the next one is refused, and whoever asked asks again
 CLOSE_S = 5.0  # for the work in hand to end
@@ -43,6 +44,7 @@ class Reader:
 
     def __init__(self, path: Path, rows_max: int) -> None:
         self._path = path
+        self._blobs = Blobs(path.parent)
         self._rows_max = rows_max
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._open: dict[Hashable, None] = {}  # keys of what is not taken back yet; the loop's
@@ -103,7 +105,7 @@ class Reader:
     # -- in the thread --------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        queries = Queries(self._db, self._rows_max)
+        queries = Queries(self._db, self._rows_max, self._blobs)
         while (job := self._jobs.get()) is not None and not self._is_closing:
             self._results.append((job, self._result(job, queries)))
             with suppress(BlockingIOError):  # it is full of such signs

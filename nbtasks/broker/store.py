@@ -21,6 +21,7 @@ from nbtasks.broker.upkeep import Upkeep
 from nbtasks.core.messages import RunId
 from nbtasks.core.records import NewRow, Output, WorkerRecord
 from nbtasks.core.retention import Past
+from nbtasks.wire.blobs import Blobs
 
 _INSERT_RUN = "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_STATE = f"INSERT INTO state ({', '.join(STATE_COLUMNS)}, seq) VALUES ({'?, ' * len(STATE_COLUMNS)}?)"
@@ -177,7 +178,7 @@ class Store:
 
     def queries(self, rows_max: int) -> Queries:
         """What must be read together with what the loop knows, on its own connection."""
-        return Queries(self._db, rows_max)
+        return Queries(self._db, rows_max, Blobs(self.path.parent))
 
     def arguments(self, seq: int) -> bytes:
         """The pickled arguments of a run.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -17,7 +15,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from nbtasks import context, pickling, settings
-from nbtasks.client import pools, status
+from nbtasks.client import pools, processes, status
 from nbtasks.client.link import Link
 from nbtasks.client.observation import Observation
 from nbtasks.client.pools import Pool
@@ -94,10 +92,11 @@ class Client:
     def __init__(self, home: str | os.PathLike[str] | None = None, start: bool = True) -> None:
         self.home: Path = settings.home_path(home)
         self._start = start
-        self._reset()
-        _clients.add(self)
+        self.reset()
+        processes.clients.add(self)
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Forget what belongs to the process that this one was forked from."""
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._uses: list[ExitStack] = []
@@ -123,7 +122,7 @@ class Client:
             link, self._link = self._link, None
         if link is not None:
             link.close()
-            _links.discard(link)
+            processes.links.discard(link)
 
     def __enter__(self) -> Client:
         self.open()
@@ -144,7 +143,7 @@ class Client:
                 link = self._link
                 if link is None:
                     link = self._link = Link(self.home, self._start)
-                    _links.add(link)
+                    processes.links.add(link)
         try:
             link.open(starts_again)
         except BrokerUnavailable:
@@ -432,26 +431,3 @@ class Client:
 
     def pool_names(self) -> set[str]:
         return {pool.name for pool in self.status().pools}
-
-
-# -- the ends of processes ----------------------------------------------------------------------------
-
-_clients: weakref.WeakSet[Client] = weakref.WeakSet()
-_links: set[Link] = set()  # open ones, also of clients that nobody refers to any more
-_abandoned: list[Link] = []  # of the parent of this forked process: never touched, so never collected
-
-
-def _after_fork() -> None:
-    _abandoned.extend(_links)
-    _links.clear()
-    for client in list(_clients):
-        client._reset()
-
-
-def _close_all() -> None:
-    for link in list(_links):
-        link.close()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_close_all)

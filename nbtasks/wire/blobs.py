@@ -35,6 +35,7 @@ Buffer = bytes | bytearray | memoryview
 ALIGNMENT = 64
 TEMPORARY = ".new-"  # names of blobs that are being written begin so
 ORPHAN_S = 3600.0  # a file that nothing refers to is younger while its message may be under way
+ATTEMPTS_TRIED = 3  # whose results are removed with their run without looking for more
 _MAGIC = b"nbtblob1"
 _HEADER = struct.Struct("<8sQQ")  # magic, bytes of the whole file, number of segments
 _SEGMENT = struct.Struct("<QQ")  # offset, bytes
@@ -43,6 +44,7 @@ _NAME = re.compile(r"([0-9a-f-]{36})\.(\d{1,9})\.(\d{1,9})")
 _WRITE_BYTES_MAX = 2**30  # at once; the kernel takes no more than 2 GiB
 _PARTS_MAX = 512  # at once; below every system's IOV_MAX
 _REFERENCE = b"\x00blob "  # no pickle begins so
+REFERENCE_BYTES_MAX = 256  # of a payload that stands for a blob
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -179,15 +181,22 @@ class Blobs:
             with contextlib.suppress(OSError):
                 os.unlink(self._folder / reference.name)
 
-    def remove(self, runs: Iterable[str]) -> int:
-        """Remove all blobs of these runs; returns the bytes that this frees."""
-        wanted = set(runs)
-        freed = 0
-        for entry in self._entries() if wanted else ():
-            found = run_of(entry.name)
-            if found and found[0] in wanted:
-                freed += _unlink(entry)
-        return freed
+    def remove(self, runs: Iterable[str]) -> None:
+        """Remove the blobs of these runs by their usual names; what is left of them is swept."""
+        if not self._folder.is_dir():
+            return
+        for run in runs:
+            for attempt in range(1 + ATTEMPTS_TRIED):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._folder / f"{run}.{attempt}.0")
+
+    def used_bytes(self) -> int:
+        """What all blobs take."""
+        used = 0
+        for entry in self._entries():
+            with contextlib.suppress(FileNotFoundError):
+                used += entry.stat(follow_symlinks=False).st_size
+        return used
 
     def sweep(self, are_referenced: Callable[[str, int], bool], unix_s: float | None = None) -> Iterator[int]:
         """Remove files that nothing refers to and that are older than `ORPHAN_S`.
