@@ -28,6 +28,18 @@ def double(x: int) -> int:
     return 2 * x
 
 
+def echo(value: object) -> object:
+    return value
+
+
+def fail_first(path: str, array: object) -> int:
+    """Note each attempt; the first two raise."""
+    note(path, "attempt")
+    if len(lines(path)) < 3:
+        raise ValueError("not yet")
+    return int(sum(array))  # type: ignore[call-overload]
+
+
 def hold(path: str, release: str, name: str = "") -> str:
     """Note where and as what it runs, then wait until the file `release` exists."""
     note(path, f"{name} {os.getpid()}")

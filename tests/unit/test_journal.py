@@ -18,6 +18,7 @@ from nbtasks.core.messages import RunFilter, Spec
 from nbtasks.core.records import NewRow, Output, RunRecord
 from nbtasks.core.retention import Past
 from nbtasks.core.states import FINAL, MOVES, State
+from nbtasks.wire.blobs import Blobs
 from tests.journals import fill, past_id, rows_of
 from tests.system.waiting import until
 
@@ -90,7 +91,7 @@ def test_specs_and_code_leave_with_their_last_run(path: Path) -> None:
     commit(store, new(1))
     commit(store, new(2, other), spec=other)
     store.commit(Output(removed=[as_past(new(1))]))
-    queries = Queries(opening.open_beside(path), 100)
+    queries = Queries(opening.open_beside(path), 100, Blobs(path.parent))
 
     upto, unused = queries.unused_specs()
     store.commit(Output(unused=(upto, unused)))
@@ -116,7 +117,7 @@ def test_a_spec_that_is_used_again_meanwhile_stays(path: Path) -> None:
 def test_a_search_goes_through_the_table_in_windows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = fill(path, 100)
     monkeypatch.setattr("nbtasks.broker.queries.WINDOW_ROWS", 7)
-    queries = Queries(opening.open_beside(path), 1000)
+    queries = Queries(opening.open_beside(path), 1000, Blobs(path.parent))
 
     def listed(limit: int, **wanted: object) -> list[str]:
         found, before = [], 0
@@ -137,7 +138,7 @@ def test_a_search_that_takes_long_says_where_to_go_on(path: Path, monkeypatch: p
     ids = fill(path, 100)
     monkeypatch.setattr("nbtasks.broker.queries.WINDOW_ROWS", 7)
     monkeypatch.setattr("nbtasks.broker.queries.LISTING_S", -1.0)
-    queries = Queries(opening.open_beside(path), 1000)
+    queries = Queries(opening.open_beside(path), 1000, Blobs(path.parent))
 
     assert queries.runs(RunFilter()) == ([], 101)
     assert len(ids) == 100
