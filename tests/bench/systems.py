@@ -134,7 +134,7 @@ class Nbtasks(System):
         return results
 
     def enqueue(self, function: Function, values: Sequence[Any]) -> list[Any]:
-        return [self._task(function).delay(value) for value in values]
+        return list(self._task(function).map(values, deferred=True))
 
     def broker_pid(self) -> int:
         return int(self._client.status().broker_pid)
