@@ -28,6 +28,7 @@ LAYERS: dict[str, int] = {
     "settings": 2,
     "tasks": 3,
     "run": 3,
+    "runners": 3,
     "context": 3,
     "client": 4,
     "broker": 4,
@@ -41,7 +42,8 @@ LAYERS: dict[str, int] = {
 # Within a layer only these may be imported, and only by these.
 WITHIN: dict[str, set[str]] = {
     "wire": {"settings"},
-    "tasks": {"run", "context"},
+    "tasks": {"run", "runners", "context"},
+    "runners": {"run", "context"},
     "run": {"context"},
     "cli": {"views"},
     "jupyter": {"views"},
