@@ -12,8 +12,11 @@ from typing import Any, SupportsIndex, overload
 
 from nbtasks import context
 from nbtasks.context import Submitter
-from nbtasks.core.states import StateType
+from nbtasks.core.messages import RunFilter
+from nbtasks.core.states import State, StateType
 from nbtasks.run.handle import Run
+
+ASKED_EACH_MAX = 20  # runs of whose states the broker is asked one by one
 
 
 class RunList(list[Run]):
@@ -45,8 +48,11 @@ class RunList(list[Run]):
     @property
     def counts(self) -> dict[str, int]:
         """State type -> number of runs in such a state now; all eight are there."""
-        types = Counter(str(run._state_type or run.state.type) for run in self)
-        return {str(kind): types[str(kind)] for kind in StateType}
+        types = Counter(run._state_type for run in self)
+        unknown = [run for run in self if run._state_type is None]
+        for client, group in _by_client(unknown):
+            types.update(_types_now(client, group))
+        return {str(kind): types[kind] for kind in StateType}
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         """All results in order; the first failure is raised as soon as it is known."""
@@ -65,7 +71,7 @@ class RunList(list[Run]):
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settle, error)
 
-        def look(run: Run) -> None:
+        def look(endings: _Endings, run: Run) -> None:
             if not endings.left or run._state_type is not StateType.COMPLETED:
                 in_loop()
 
@@ -156,7 +162,7 @@ class _Endings:
     Parameters
     ----------
     on_end
-        Called for each run that ends from now on, in whatever thread learns of it.
+        Called for each run that ends, also while this is being made, in whatever thread learns of it.
     on_lost
         Called when it becomes known that nobody will say how runs end.
     """
@@ -164,7 +170,7 @@ class _Endings:
     def __init__(
         self,
         runs: Iterable[Run],
-        on_end: Callable[[Run], object] | None = None,
+        on_end: Callable[[_Endings, Run], object] | None = None,
         on_lost: Callable[[BaseException], object] | None = None,
     ) -> None:
         self.fresh: deque[Run] = deque()  # ended and not looked at yet
@@ -175,6 +181,8 @@ class _Endings:
         self._is_kept = False
         open_runs = []
         for run in dict.fromkeys(runs):
+            if not isinstance(run, Run):
+                raise TypeError(f"what is waited for are runs, not {run!r}")
             if run._info is not None:
                 self.fresh.append(run)
             else:
@@ -195,7 +203,7 @@ class _Endings:
         self._pending.pop(run, None)
         self._changed.set()
         if self._on_end is not None:
-            self._on_end(run)
+            self._on_end(self, run)
 
     def _on_lost(self, error: BaseException) -> None:
         self._trouble = error
@@ -250,6 +258,16 @@ def _by_client(runs: Iterable[Run]) -> list[tuple[Submitter, list[Run]]]:
     for run in runs:
         groups.setdefault(id(run._client), (run._client, []))[1].append(run)
     return list(groups.values())
+
+
+def _types_now(client: Submitter, runs: Sequence[Run]) -> Iterator[StateType]:
+    """What state each is in, with few questions if they are many."""
+    listed: dict[str, str] = {}
+    if len(runs) > ASKED_EACH_MAX:
+        for key in {run.task_key for run in runs}:
+            listed |= {info.run: info.state for info in client.infos(RunFilter(key=key, limit=2 * len(runs)))}
+    for run in runs:
+        yield State(listed[run._run]).type if run._run in listed else run.state.type
 
 
 def _left_s(ends_at: float | None) -> float | None:
