@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from nbtasks import views
+from nbtasks import details, views
 from nbtasks.client import Client, connect, pools
 from nbtasks.client.client import serve_limit
 from nbtasks.context import Served
@@ -66,6 +66,9 @@ def main(context: click.Context, home: str | None) -> None:
     context.obj = str(home_path(home))
 
 
+output_option = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+
+
 @main.group()
 def broker() -> None:
     """Start, look at or stop the broker."""
@@ -82,11 +85,21 @@ def start_broker(home: str) -> None:
 
 
 @broker.command("status")
+@output_option
 @click.pass_obj
-def show_status(home: str) -> None:
-    """Say who the broker is, which workers it has and what waits; exit 3 if there is none."""
+def show_status(home: str, output: str) -> None:
+    """Say who the broker is, which workers it has and what waits; exit 3 if there is none.
+
+    With -o json one object: broker_pid, home, started, clients, counts (state type: number), pools (name,
+    pid, generic, serves, least, most, workers), workers (name, pool, pid, state, current_run, busy_since,
+    memory_bytes, serves), queues (task, depth, age_s). Times are UNIX seconds; null: does not apply.
+    """
     with connect(home, start=False) as client:
-        click.echo(views.status_text(client.status(), home, time.time()))
+        status = client.status()
+    if output == "json":
+        click.echo(json.dumps(details.status_record(status), indent=2))
+    else:
+        click.echo(views.status_text(status, home, time.time()))
 
 
 @broker.command("stop")
@@ -172,7 +185,11 @@ def _served(entrypoints: Sequence[str]) -> list[Served]:
 @click.option("-o", "--output", type=click.Choice(["table", "json", "ids"]), default="table")
 @click.pass_obj
 def runs(home: str, state: str | None, task: str | None, tag: str | None, limit: int, output: str) -> None:
-    """List runs, newest first."""
+    """List runs, newest first; exit 0 also if there are none.
+
+    With -o json a list of objects: id, name, type, state, message, at, tags, parameters (name: text),
+    attempts (how many), start, end, worker, pid. Times are UNIX seconds; null: it did not come to that.
+    """
     with connect(home, start=False) as client:
         rows = [views.row(run) for run in client.runs(state=state, task=task, tag=tag, limit=limit)]
     if output == "json":
@@ -181,6 +198,28 @@ def runs(home: str, state: str | None, task: str | None, tag: str | None, limit:
         click.echo("".join(f"{row.id}\n" for row in rows), nl=False)
     else:
         print_table(rows)
+
+
+@main.command()
+@click.argument("run")
+@output_option
+@click.pass_obj
+def show(home: str, run: str, output: str) -> None:
+    """Tell all about a run: state, parameters, attempts, times, error, end of its output.
+
+    RUN is its id, or as much of its end as makes it unique; exit 1 if there is none. With -o json one
+    object: the fields of `nbtasks runs` and task, parent, history (type, state, message, at), attempt_records
+    (number, worker, pid, start, end, outcome), error (name, value, traceback: lines; or null), output_tail
+    (lines).
+    """
+    with connect(home, start=False) as client:
+        record = details.run_record(find(client, run))
+    text = (
+        json.dumps(record, indent=2)
+        if output == "json"
+        else "\n".join(details.run_lines(record, time.time()))
+    )
+    click.echo(text)
 
 
 @main.command()

@@ -35,6 +35,7 @@ LAYERS: dict[str, int] = {
     "worker": 4,
     "pool": 4,
     "views": 5,
+    "details": 5,
     "cli": 5,
     "jupyter": 5,
     "": 6,  # nbtasks/__init__.py, the only wiring
@@ -45,7 +46,8 @@ WITHIN: dict[str, set[str]] = {
     "tasks": {"run", "runners", "context"},
     "runners": {"run", "context"},
     "run": {"context"},
-    "cli": {"views"},
+    "cli": {"details", "views"},
+    "details": {"views"},
     "jupyter": {"views"},
 }
 # One door per outside thing: who may import it.

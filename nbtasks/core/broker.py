@@ -51,6 +51,7 @@ from nbtasks.core.records import Look, Now, Output, PeerRecord, RunRecord, Send
 from nbtasks.core.staff import Seat, Staff
 from nbtasks.core.timers import Timers
 
+STALLED_S = 15.0  # a worker that has said nothing for so long is shown as stalled; it beats every 5 s
 REFUSED_MAX = 10_000  # refused batches that are remembered
 
 
@@ -163,7 +164,10 @@ class Broker:
 
     def handle(self, peer: PeerId, message: Message, now: Now) -> None:
         """Take one message from `peer`."""
-        if self._presence.takes(peer, message, now):
+        is_taken = self._presence.takes(peer, message, now)
+        if seat := self._staff.seats.get(peer):
+            seat.heard_s = now.mono_s
+        if is_taken:
             return
         if not self._presence.knows(peer):
             self._send(peer, Stranger(self._boot))
@@ -218,7 +222,7 @@ class Broker:
 
     def status(self, request: int, now: Now, home: str, started: float) -> Status:
         """All that is known without reading the table; `started` in UNIX seconds."""
-        workers = tuple(self._worker_info(seat) for seat in self._staff.seats.values())
+        workers = tuple(self._worker_info(seat, now) for seat in self._staff.seats.values())
         pools = tuple(
             PoolInfo(
                 pool=r.pool, pid=r.pid, host=r.host, generic=r.generic, serves=r.serves, least=r.least,
@@ -360,7 +364,7 @@ class Broker:
 
     # -- pieces ----------------------------------------------------------------------------------------
 
-    def _worker_info(self, seat: Seat) -> WorkerInfo:
+    def _worker_info(self, seat: Seat, now: Now) -> WorkerInfo:
         r = seat.record
         running = next((held for held in seat.held.values() if held.started), None)
         state = "busy" if running else "idle"
@@ -368,6 +372,8 @@ class Broker:
             state = "draining"
         elif not seat.ready:
             state = "starting"
+        elif seat.heard_s + STALLED_S <= now.mono_s and seat.gone is None:
+            state = "stalled"
         return WorkerInfo(
             worker=r.worker, pool=r.pool, pid=r.pid, host=r.host, python=r.python, state=state,
             serves=r.serves, run=running.run if running else "",

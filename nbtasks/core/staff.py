@@ -25,6 +25,7 @@ class Seat:
     def __init__(self, record: WorkerRecord) -> None:
         self.record = record
         self.said_hello = False
+        self.heard_s = 0.0  # mono seconds of its last word
         self.ready = False  # its subscription was seen, so that a push reaches it
         self.leaving = False
         self.held: dict[RunId, RunRecord] = {}  # in order of assignment

@@ -20,7 +20,7 @@ from nbtasks.run import Run, RunList
 from nbtasks.runners import LocalRun, task_runner
 from nbtasks.tasks import loglines, options
 from nbtasks.tasks.local import LocalCall
-from nbtasks.tasks.mapping import Calls
+from nbtasks.tasks.mapping import ANYTHING, Calls
 from nbtasks.tasks.options import UNSET, Options
 from nbtasks.wire import ids
 
@@ -267,6 +267,29 @@ class Task(Generic[F]):
         loglines.created(self.name)
         return Run(run.run, spec.name, spec.key, spec.tags, run.parameters, client, fate)
 
+    def apply_async(
+        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **given: Any
+    ) -> Run:
+        """The long form of `delay`: arguments in a tuple and a dict, options of this one run beside them.
+
+        Parameters
+        ----------
+        given
+            What `with_options` takes, but for `key`.
+
+        Raises
+        ------
+        TypeError
+            There is no such option, or the arguments do not fit. Otherwise as `delay`.
+        """
+        options.refuse_unknown(self.name, given)
+        if isinstance(args, (str, bytes)) or not isinstance(args, Iterable):
+            raise TypeError(f"args is a tuple or list of positional arguments, not {args!r}")
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise TypeError(f"kwargs is a dict of keyword arguments, not {kwargs!r}")
+        one = self.with_options(**given) if given else self
+        return one.delay(*args, **(kwargs or {}))
+
     def map(self, /, *args: Any, deferred: bool = False, **kwargs: Any) -> RunList:
         """Run it once for each item: in this process as by `submit`, or in the background as by `delay`.
 
@@ -295,7 +318,7 @@ class Task(Generic[F]):
             raise TypeError(f"deferred is True or False, not {deferred!r}")
         if not deferred:
             options.refuse_background(self._options, self._signature, kwargs)
-        signature = self._signature or _ANYTHING
+        signature = self._signature or ANYTHING
         calls = Calls(self.name, signature, args, kwargs)
         if not calls.number:
             return RunList()
@@ -407,14 +430,6 @@ def _texts(parameters: Mapping[str, Any]) -> str:
     """The arguments as people see them: a JSON object of short texts."""
     texts = {name: pickling.safe_repr(value) for name, value in parameters.items()}
     return msgspec.json.encode(texts).decode()
-
-
-_ANYTHING = inspect.Signature(
-    [
-        inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
-        inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
-    ]
-)
 
 
 def _found(module: str, qualname: str) -> Any:

@@ -160,6 +160,16 @@ _READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
 }
 
 
+OF_A_RUN = tuple(word for word in _READERS if word != "key")  # what one run may be given
+
+
+def refuse_unknown(name: str, given: Iterable[str]) -> None:
+    """Refuse what is no option of one run; nothing is ever ignored."""
+    for word in given:
+        if word not in OF_A_RUN:
+            raise TypeError(f"{name}.apply_async() has no option {word!r}; it has {', '.join(OF_A_RUN)}")
+
+
 # -- identity -----------------------------------------------------------------------------------------
 
 
