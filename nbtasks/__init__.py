@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         VersionMismatch,
     )
     from nbtasks.run import Run, RunList, as_completed, get_run, runs, wait
+    from nbtasks.runners import ThreadPoolTaskRunner
     from nbtasks.tasks import Task, serve, task, unmapped
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "RunList",
     "SubmitUnknown",
     "Task",
+    "ThreadPoolTaskRunner",
     "TimedOut",
     "UnknownRun",
     "ValueTooLarge",
@@ -69,6 +71,7 @@ __all__ = [
 _PARTS = {
     "client": {"Client", "Pool", "connect"},
     "run": {"Run", "RunList", "as_completed", "get_run", "runs", "wait"},
+    "runners": {"ThreadPoolTaskRunner"},
     "tasks": {"Task", "serve", "task", "unmapped"},
 }
 

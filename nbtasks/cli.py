@@ -15,17 +15,35 @@ from typing import Any
 
 import click
 
-from nbtasks import views
-from nbtasks.client import Client, connect
+from nbtasks import details, views
+from nbtasks.client import Client, connect, pools
+from nbtasks.client.client import serve_limit
+from nbtasks.context import Served
 from nbtasks.errors import BrokerUnavailable, NbtasksError
 from nbtasks.run import Run
 from nbtasks.settings import home_path
+from nbtasks.tasks.options import local_paths
 from nbtasks.wire import connection
-from nbtasks.wire.ids import peer_id
-from nbtasks.wire.process import child_environment, owner_pid, python_command
+from nbtasks.wire.process import owner_pid
 
 NO_BROKER = 3
 WIDE = 240  # columns of a table that goes into a pipe: nothing is wrapped there
+
+
+class WorkerRange(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
+    """N, or A..B: the least and the most workers."""
+
+    name = "workers"
+
+    def convert(self, value: Any, param: Any, context: Any) -> tuple[int, int]:
+        low, dots, high = str(value).partition("..")
+        try:
+            least, most = int(low), int(high if dots else low)
+        except ValueError:
+            self.fail(f"a number of workers is N or A..B, not {value!r}", param, context)
+        if not 0 <= least <= most or not most:
+            self.fail(f"at least one worker, the smaller number first; got {value!r}", param, context)
+        return least, most
 
 
 class Faults(click.Group):
@@ -48,6 +66,9 @@ def main(context: click.Context, home: str | None) -> None:
     context.obj = str(home_path(home))
 
 
+output_option = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+
+
 @main.group()
 def broker() -> None:
     """Start, look at or stop the broker."""
@@ -64,11 +85,21 @@ def start_broker(home: str) -> None:
 
 
 @broker.command("status")
+@output_option
 @click.pass_obj
-def show_status(home: str) -> None:
-    """Say who the broker is, which workers it has and what waits; exit 3 if there is none."""
+def show_status(home: str, output: str) -> None:
+    """Say who the broker is, which workers it has and what waits; exit 3 if there is none.
+
+    With -o json one object: broker_pid, home, started, clients, counts (state type: number), pools (name,
+    pid, generic, serves, least, most, workers), workers (name, pool, pid, state, current_run, busy_since,
+    memory_bytes, serves), queues (task, depth, age_s). Times are UNIX seconds; null: does not apply.
+    """
     with connect(home, start=False) as client:
-        click.echo(views.status_text(client.status(), home, time.time()))
+        status = client.status()
+    if output == "json":
+        click.echo(json.dumps(details.status_record(status), indent=2))
+    else:
+        click.echo(views.status_text(status, home, time.time()))
 
 
 @broker.command("stop")
@@ -84,33 +115,66 @@ def stop_broker(home: str) -> None:
     click.echo(f"broker stopped: pid {found.pid}, home {home}")
 
 
-@main.command()
-@click.option("-n", "--workers", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--drain-timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="S")
+@main.command(
+    epilog="Exit codes: 0 ended after a signal, 1 an entrypoint is bad or the third signal killed, "
+    "2 wrong usage, 3 no broker can be started, 69 it went away before the workers started."
+)
+@click.argument("entrypoints", nargs=-1, metavar="[ENTRYPOINT]...")
+@click.option("-n", "--workers", type=WorkerRange(), metavar="N|A..B", help="How many workers; see above.")
+@click.option(
+    "--drain-timeout", type=click.FloatRange(min=0), metavar="S", help="Else the setting drain_s, 30 seconds."
+)
+@click.option("--home", "own_home", help="As `nbtasks --home`.")
 @click.pass_obj
-def worker(home: str, workers: int, drain_timeout: float) -> None:
-    """Execute runs of any task until SIGINT or SIGTERM.
+def worker(
+    home: str,
+    entrypoints: Sequence[str],
+    workers: tuple[int, int] | None,
+    drain_timeout: float | None,
+    own_home: str | None,
+) -> None:
+    """Execute runs until SIGINT or SIGTERM: of the tasks that are named, else of any task.
 
-    The first signal takes nothing new and lets what runs end within S seconds, the second
-    interrupts it, the third kills.
+    An ENTRYPOINT is module:task or path.py:task. Workers: N of them, or between A and B as runs wait; without
+    the option one for any task, and for named ones up to the number of CPUs, at most 10.
+
+    The first signal takes nothing new, hands back what has not started and lets what runs end within S
+    seconds; a run that takes longer is killed, which makes it Crashed, or run again elsewhere if its
+    crash_retries allow it. The second signal ends what runs at once by SIGTERM and, a second later, SIGKILL;
+    the third kills without waiting.
     """
-    with connect(home):
-        pass  # so that there is a broker to subscribe to
-    options = {
-        "--home": home,
-        "--name": peer_id("p"),
-        "--least": workers,
-        "--most": workers,
-        "--drain-timeout": drain_timeout,
-    }
-    words = [str(word) for option in options.items() for word in option]
+    home = home if own_home is None else str(home_path(own_home))
+    served = _served(entrypoints) if entrypoints else None
+    least, most = workers or (1, 1 if served is None else serve_limit())
+    options = ["--stays"]
+    if drain_timeout is not None:
+        options += ["--drain-timeout", str(drain_timeout)]
     owner = owner_pid()
-    words += ["--owner", str(owner)] if owner is not None else []
-    click.echo(f"nbtasks: {views.many(workers, 'worker')} for home {home}; Ctrl-C ends", err=True)
+    options += ["--owner", str(owner)] if owner is not None else []
+    with connect(home) as client:  # so that there is a broker to subscribe to
+        command, environment = pools.foreground(client.home, least, most, served, local_paths(), options)
+    if served is None:
+        number = str(most) if least == most else f"{least}..{most}"
+        click.echo(
+            f"nbtasks: {number} worker{'' if most == 1 else 's'} for home {home}; Ctrl-C ends", err=True
+        )
+    sys.stdout.flush()
     sys.stderr.flush()
     # the pool takes the place of this process, so signals and the exit code are its own
-    command = python_command("nbtasks.pool", *words, "--stays")
-    os.execve(command[0], command, child_environment(home))
+    os.execve(command[0], command, environment)
+
+
+def _served(entrypoints: Sequence[str]) -> list[Served]:
+    """The tasks that are named, or the end of this process."""
+    from nbtasks import pickling
+    from nbtasks.tasks.entrypoints import BadEntrypoint, load_task
+
+    try:
+        found = {task.key: task for task in map(load_task, entrypoints)}
+    except BadEntrypoint as error:
+        click.echo(f"nbtasks: {error}", err=True)
+        sys.exit(1)
+    return [Served(key, task.name, pickling.dump_function(task.fn)[0]) for key, task in found.items()]
 
 
 @main.command()
@@ -121,7 +185,11 @@ def worker(home: str, workers: int, drain_timeout: float) -> None:
 @click.option("-o", "--output", type=click.Choice(["table", "json", "ids"]), default="table")
 @click.pass_obj
 def runs(home: str, state: str | None, task: str | None, tag: str | None, limit: int, output: str) -> None:
-    """List runs, newest first."""
+    """List runs, newest first; exit 0 also if there are none.
+
+    With -o json a list of objects: id, name, type, state, message, at, tags, parameters (name: text),
+    attempts (how many), start, end, worker, pid. Times are UNIX seconds; null: it did not come to that.
+    """
     with connect(home, start=False) as client:
         rows = [views.row(run) for run in client.runs(state=state, task=task, tag=tag, limit=limit)]
     if output == "json":
@@ -130,6 +198,28 @@ def runs(home: str, state: str | None, task: str | None, tag: str | None, limit:
         click.echo("".join(f"{row.id}\n" for row in rows), nl=False)
     else:
         print_table(rows)
+
+
+@main.command()
+@click.argument("run")
+@output_option
+@click.pass_obj
+def show(home: str, run: str, output: str) -> None:
+    """Tell all about a run: state, parameters, attempts, times, error, end of its output.
+
+    RUN is its id, or as much of its end as makes it unique; exit 1 if there is none. With -o json one
+    object: the fields of `nbtasks runs` and task, parent, history (type, state, message, at), attempt_records
+    (number, worker, pid, start, end, outcome), error (name, value, traceback: lines; or null), output_tail
+    (lines).
+    """
+    with connect(home, start=False) as client:
+        record = details.run_record(find(client, run))
+    text = (
+        json.dumps(record, indent=2)
+        if output == "json"
+        else "\n".join(details.run_lines(record, time.time()))
+    )
+    click.echo(text)
 
 
 @main.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -156,6 +156,36 @@ def use(chosen: Submitter) -> Iterator[None]:
 def set_default(factory: Callable[[], Submitter]) -> None:
     """Name who makes the client of a process in which nobody called `connect`."""
     _default[:] = [factory]
+
+
+# -- waiting in a thread of a task runner ---------------------------------------------------------------
+
+_lender = threading.local()
+
+
+@contextmanager
+def lends(lend: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
+    """What this thread does around each wait within the block: a runner gives its place to another run."""
+    _lender.lend = lend
+    try:
+        yield
+    finally:
+        del _lender.lend
+
+
+@contextmanager
+def lending() -> Iterator[None]:
+    """Around a wait: lend the place of this thread, if it has one and has not lent it already."""
+    lend = getattr(_lender, "lend", None)
+    if lend is None:
+        yield
+        return
+    _lender.lend = None
+    try:
+        with lend():
+            yield
+    finally:
+        _lender.lend = lend
 
 
 # -- inside a run -------------------------------------------------------------------------------------

@@ -267,13 +267,19 @@ def status_text(status: Any, home: str, now_s: float) -> str:
     """A broker in a few lines: who it is, who works, what waits."""
     counts = ", ".join(f"{number} {name.lower()}" for name, number in status.counts.items() if number)
     lines = [f"broker  pid {status.broker_pid}, home {home}", f"runs    {counts or 'none'}"]
-    lines += [f"pool    pid {pool.pid}" for pool in status.pools]
+    lines += [f"pool    pid {pool.pid}{_pool_words(pool)}" for pool in status.pools]
     if not status.pools:
         lines.append("pool    none: runs wait for one")
     lines += worker_lines(status, now_s)
     for key, (depth, age_s) in status.queues.items():
         lines.append(f"queue   {key}: {depth} waiting, the oldest for {duration(age_s)}")
     return "\n".join(lines)
+
+
+def _pool_words(pool: Any) -> str:
+    number = str(pool.most) if pool.least == pool.most else f"{pool.least}..{pool.most}"
+    tasks = "any task" if pool.serves is None else " | ".join(pool.serves)
+    return f", {pool.workers} of {number} workers, {tasks}"
 
 
 def worker_lines(status: Any, now_s: float) -> list[str]:
@@ -283,7 +289,8 @@ def worker_lines(status: Any, now_s: float) -> list[str]:
         since_s = _unix_s(worker.busy_since)
         since = f" for {duration(max(0.0, now_s - since_s))}" if since_s else ""
         run = f" with run {worker.current_run}" if worker.current_run else ""
-        lines.append(f"worker  pid {worker.pid}, {worker.state}{since}{run}")
+        memory = f", {size(worker.memory_bytes)}" if worker.memory_bytes else ""
+        lines.append(f"worker  pid {worker.pid}, {worker.state}{since}{run}{memory}")
     return lines
 
 

@@ -28,12 +28,14 @@ LAYERS: dict[str, int] = {
     "settings": 2,
     "tasks": 3,
     "run": 3,
+    "runners": 3,
     "context": 3,
     "client": 4,
     "broker": 4,
     "worker": 4,
     "pool": 4,
     "views": 5,
+    "details": 5,
     "cli": 5,
     "jupyter": 5,
     "": 6,  # nbtasks/__init__.py, the only wiring
@@ -41,9 +43,11 @@ LAYERS: dict[str, int] = {
 # Within a layer only these may be imported, and only by these.
 WITHIN: dict[str, set[str]] = {
     "wire": {"settings"},
-    "tasks": {"run", "context"},
+    "tasks": {"run", "runners", "context"},
+    "runners": {"run", "context"},
     "run": {"context"},
-    "cli": {"views"},
+    "cli": {"details", "views"},
+    "details": {"views"},
     "jupyter": {"views"},
 }
 # The journal's own files within the broker.

@@ -414,7 +414,7 @@ class Client:
 
     def serve(self, tasks: Sequence[Served], limit: int | None) -> Pool | None:
         """Execute the runs of these tasks: blocks in a script, returns a pool in a notebook."""
-        most = limit or min(SERVE_LIMIT, os.cpu_count() or 1)
+        most = limit or serve_limit()
         self._opened(starts_again=True)
         if pools.is_notebook():
             loglines.serving([task.name for task in tasks])
@@ -431,3 +431,8 @@ class Client:
 
     def pool_names(self) -> set[str]:
         return {pool.name for pool in self.status().pools}
+
+
+def serve_limit() -> int:
+    """How many runs at a time a serving pool executes, if nobody says."""
+    return min(SERVE_LIMIT, os.cpu_count() or 1)

@@ -281,7 +281,7 @@ class Link:
                 is_gone = self._way.is_broken and not self._is_stopped
             if is_gone:
                 self._replace_broker()
-        self._call_due()
+        self._call_due(listens=who == CALLER)
 
     def _take(self) -> bool:
         """Let the machine judge what has arrived, and the time; whether there was anything. Locked."""
@@ -317,12 +317,20 @@ class Link:
             timeout_s = min(timeout_s, wake_at - time.monotonic())
         return max(timeout_s, 0.0)
 
-    def _call_due(self) -> None:
+    def _call_due(self, listens: bool = False) -> None:
+        """Call what has to be called without the lock; `listens`: by the caller that listens."""
+        if not self._due:
+            return
         while self._due:
             with self._lock:
                 due, self._due = self._due, []
             for callback in due:
                 callback()
+        with self._lock:
+            # callers may have looked before that was done
+            self._changed.notify_all()
+            if self._caller_listens and not listens:
+                self._way.wake()
 
     def _replace_broker(self) -> None:
         """The broker's process is gone, and it did not say that it was stopped."""

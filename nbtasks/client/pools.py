@@ -144,6 +144,19 @@ def run(owner: Owner, most: int, served: Sequence[Served], paths: Iterable[str])
         shutil.rmtree(_folder(owner.home, name), ignore_errors=True)
 
 
+def foreground(
+    home: Path,
+    least: int,
+    most: int,
+    served: Sequence[Served] | None,
+    paths: Iterable[str],
+    options: Sequence[str],
+) -> tuple[list[str], Mapping[str, str]]:
+    """Command and environment of a pool that is to take the place of this process."""
+    command = _command(home, ids.peer_id("p"), least, most, served, options)
+    return command, _environment(home, served, paths)
+
+
 class _Forwarded:
     """Within this block SIGINT and SIGTERM of this process go to that one; the main thread only."""
 

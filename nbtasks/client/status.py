@@ -8,6 +8,7 @@ from uuid import UUID
 
 from nbtasks.core import messages
 from nbtasks.core.messages import PoolInfo, WorkerInfo
+from nbtasks.wire.alive import host_name
 
 
 class WorkerStatus(NamedTuple):
@@ -16,10 +17,11 @@ class WorkerStatus(NamedTuple):
     name: str
     pool: str
     pid: int
-    state: str  # starting, idle, busy, draining
+    state: str  # starting, idle, busy, draining; stalled: it lives and has said nothing for long
     current_run: UUID | None
     busy_since: datetime | None
     serves: tuple[str, ...] | None  # task keys; None: any task
+    memory_bytes: int | None = None  # resident, of its process without children; None: not to be known here
 
 
 class PoolStatus(NamedTuple):
@@ -69,7 +71,17 @@ def _worker(info: WorkerInfo) -> WorkerStatus:
         UUID(info.run) if info.run else None,
         _when(info.busy_since) if info.busy_since else None,
         info.serves,
+        _memory_bytes(info.pid) if info.host == host_name() else None,
     )
+
+
+def _memory_bytes(pid: int) -> int | None:
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return None  # it just ended
 
 
 def _pool(info: PoolInfo) -> PoolStatus:

@@ -35,7 +35,6 @@ from nbtasks.core.messages import (
     Message,
     Noted,
     PeerId,
-    PoolInfo,
     Printed,
     Prune,
     Refused,
@@ -49,13 +48,12 @@ from nbtasks.core.messages import (
     Stranger,
     Submit,
     Watch,
-    WorkerInfo,
 )
 from nbtasks.core.presence import Presence
 from nbtasks.core.queue import ReadyQueue
 from nbtasks.core.records import Look, Now, Output, PeerRecord, RunRecord, Send
 from nbtasks.core.retention import Bounds, Past, leaving
-from nbtasks.core.staff import Seat, Staff
+from nbtasks.core.staff import Staff
 from nbtasks.core.timers import Timers
 
 REFUSED_MAX = 10_000  # refused batches that are remembered
@@ -180,7 +178,10 @@ class Broker:
 
     def handle(self, peer: PeerId, message: Message, now: Now) -> None:
         """Take one message from `peer`."""
-        if self._presence.takes(peer, message, now):
+        is_taken = self._presence.takes(peer, message, now)
+        if seat := self._staff.seats.get(peer):
+            seat.heard_s = now.mono_s
+        if is_taken:
             return
         if not self._presence.knows(peer):
             self._send(peer, Stranger(self._boot))
@@ -271,21 +272,14 @@ class Broker:
 
     def status(self, request: int, now: Now, home: str, started: float) -> Status:
         """All that is known without reading the table; `started` in UNIX seconds."""
-        workers = tuple(self._worker_info(seat) for seat in self._staff.seats.values())
-        pools = tuple(
-            PoolInfo(
-                pool=r.pool, pid=r.pid, host=r.host, generic=r.generic, serves=r.serves, least=r.least,
-                most=r.most, workers=len(self._staff.seats_of(r.pool)),
-            )
-            for r in (seat.record for seat in self._staff.pools.values())
-        )  # fmt: skip
         queues = {}
         for key, depth in self._queue.depths().items():
             oldest = self._queue.oldest(key)
             queues[key] = (depth, max(0.0, now.unix_s - oldest.submitted) if oldest else 0.0)
         return Status(
-            request, self._pid, self._boot, home, started, self._presence.client_count, workers, pools,
-            dict(self._ledger.counts), queues,
+            request, self._pid, self._boot, home, started, self._presence.client_count,
+            self._staff.workers(now), self._staff.pool_infos(),
+            self._ledger.counts, queues,
         )  # fmt: skip
 
     # -- from clients ----------------------------------------------------------------------------------
@@ -415,14 +409,6 @@ class Broker:
             self._presence.stop_idle(now)
 
     # -- pieces ----------------------------------------------------------------------------------------
-
-    def _worker_info(self, seat: Seat) -> WorkerInfo:
-        r, running = seat.record, seat.running
-        return WorkerInfo(
-            worker=r.worker, pool=r.pool, pid=r.pid, host=r.host, python=r.python, state=seat.word,
-            serves=r.serves, run=running.run if running else "",
-            busy_since=running.attempts[-1].start if running else 0.0,
-        )  # fmt: skip
 
     def _send(self, peer: PeerId, message: Message) -> None:
         self._ledger.out.sends.append(Send(peer, message))

@@ -110,7 +110,7 @@ class WorkerInfo(Part, frozen=True):
     pid: int
     host: str
     python: str
-    state: str  # starting, idle, busy, draining
+    state: str  # starting, idle, busy, draining, stalled
     serves: tuple[str, ...] | None  # task keys; None: any task
     run: RunId = ""
     busy_since: float = 0.0  # UNIX seconds; 0: idle

@@ -139,11 +139,17 @@ class Pool:
         if member and member.kill != _WHATEVER:
             member.kill = member.kill_at = None
 
-    def drain(self, drain_s: float, now: Now) -> Effects:
-        """This process was asked to stop: let workers finish, hand back what has not started."""
+    def drain(self, drain_s: float, now: Now, hands_over: bool = False) -> Effects:
+        """This process was asked to stop: let workers finish, hand back what has not started.
+
+        Parameters
+        ----------
+        hands_over
+            What still runs after `drain_s` is left to itself, not ended.
+        """
         if self._draining is None:
             self._draining = Draining(drain_s)
-            self._disband_at, self._hands_over = now.mono_s + drain_s, True
+            self._disband_at, self._hands_over = now.mono_s + drain_s, hands_over
             self._say_draining_at = now.mono_s
         return self.tick(now)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nbtasks.core.messages import Exited, Kept, PeerId, RunId
-from nbtasks.core.records import PoolRecord, RunRecord, WorkerRecord
+from nbtasks.core.messages import Exited, Kept, PeerId, PoolInfo, RunId, WorkerInfo
+from nbtasks.core.records import Now, PoolRecord, RunRecord, WorkerRecord
 
 AHEAD_MAX = 48  # runs a worker may hold besides the one it executes; fewer than its marker has slots
 AHEAD_S = 0.02  # of expected work, up to which it gets more than one ahead
 SHORT_S = 0.1  # only behind runs that are expected to be shorter it gets any
+STALLED_S = 15.0  # a worker that has said nothing for so long is shown as stalled; it beats every 5 s
 RUN_S = 0.0001  # what a run takes beside its user code
 MEAN_WEIGHT = 0.2  # of a task's newest run in the average of its runs
 MEANS_MAX = 10_000  # tasks whose average is remembered
@@ -25,6 +26,7 @@ class Seat:
     def __init__(self, record: WorkerRecord) -> None:
         self.record = record
         self.said_hello = False
+        self.heard_s = 0.0  # mono seconds of its last word
         self.ready = False  # its subscription was seen, so that a push reaches it
         self.leaving = False
         self.held: dict[RunId, RunRecord] = {}  # in order of assignment
@@ -54,6 +56,17 @@ class Seat:
         if not self.ready:
             return "starting"
         return "busy" if self.running else "idle"
+
+    def info(self, now: Now) -> WorkerInfo:
+        """Who it is and what it does, as a status tells it."""
+        r, running, state = self.record, self.running, self.word
+        if state in ("idle", "busy") and self.heard_s + STALLED_S <= now.mono_s and self.gone is None:
+            state = "stalled"
+        return WorkerInfo(
+            worker=r.worker, pool=r.pool, pid=r.pid, host=r.host, python=r.python, state=state,
+            serves=r.serves, run=running.run if running else "",
+            busy_since=running.attempts[-1].start if running else 0.0,
+        )  # fmt: skip
 
     def can_run(self, record: RunRecord) -> bool:
         spec = record.spec
@@ -117,6 +130,21 @@ class Staff:
         self._means_s[key] = seconds if mean_s is None else mean_s + MEAN_WEIGHT * (seconds - mean_s)
         if len(self._means_s) > MEANS_MAX:
             del self._means_s[next(iter(self._means_s))]
+
+    def workers(self, now: Now) -> tuple[WorkerInfo, ...]:
+        """All workers, for people."""
+        return tuple(seat.info(now) for seat in self.seats.values())
+
+    def pool_infos(self) -> tuple[PoolInfo, ...]:
+        """All pools, for people."""
+        records = [seat.record for seat in self.pools.values()]
+        return tuple(
+            PoolInfo(
+                pool=r.pool, pid=r.pid, host=r.host, generic=r.generic, serves=r.serves, least=r.least,
+                most=r.most, workers=len(self.seats_of(r.pool)),
+            )
+            for r in records
+        )  # fmt: skip
 
     def seats_of(self, pool: PeerId) -> list[Seat]:
         return [seat for seat in self.seats.values() if seat.record.pool == pool]

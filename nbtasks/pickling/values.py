@@ -160,6 +160,8 @@ def dump_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Iter
     whole = (args, dict(kwargs))
     try:
         return dump(whole)
+    except NotPicklable:
+        raise  # it said itself why it cannot travel
     except Exception as error:
         for name, value in _named(args, kwargs, names):
             try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 import msgspec
 
@@ -32,6 +34,8 @@ class Served(msgspec.Struct):
 
 def main() -> int:
     options = _options()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end_at_once)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s.%(msecs)03d | %(levelname)-7s | %(name)s - %(message)s",
         datefmt="%H:%M:%S",
@@ -39,6 +43,7 @@ def main() -> int:
     try:
         home = settings.home_path(options.home)
         serves = _serves(options.serves)
+        drain_s = settings.load(home).drain_s if options.drain_timeout is None else options.drain_timeout
     except (OSError, ValueError, msgspec.DecodeError) as error:
         print(error, file=sys.stderr)
         return BAD_CONFIGURATION
@@ -54,8 +59,13 @@ def main() -> int:
     from nbtasks.pool.edge import PoolEdge
 
     hello = _hello(options, serves)
-    edge = PoolEdge(options.name, home, found, hello, options.serves, options.drain_timeout, options.owner)
+    edge = PoolEdge(options.name, home, found, hello, options.serves, drain_s, options.owner)
     return edge.run()
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """A signal before there are workers."""
+    os._exit(0)
 
 
 def _options() -> argparse.Namespace:
@@ -70,7 +80,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--stays", action="store_true", help="stay when nobody needs workers")
     parser.add_argument("--owner", type=int, metavar="PID", help="a process with which the pool ends")
-    parser.add_argument("--drain-timeout", type=float, default=30.0, metavar="S")
+    parser.add_argument("--drain-timeout", type=float, metavar="S", help="else the setting drain_s")
     options = parser.parse_args()
     if not 0 <= options.least <= options.most or not options.most:
         parser.error(f"--least {options.least} --most {options.most} is not a range of workers")

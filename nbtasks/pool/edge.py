@@ -208,4 +208,4 @@ class PoolEdge:
             self._connection, self._sockets = found, PeerSockets(found, self._name, for_pool)
         elif found is None and self._alone_since + ALONE_S <= now_s and lock.owner(self._home) is None:
             # workers leave by themselves when they hold nothing; who still executes is waited for
-            self._perform(self._machine.drain(LEAVE_S, clock.now()))
+            self._perform(self._machine.drain(LEAVE_S, clock.now(), hands_over=True))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, SupportsIndex, overload
 
-from nbtasks.core.states import StateType
+from nbtasks import context
+from nbtasks.context import Submitter
+from nbtasks.core.messages import RunFilter
+from nbtasks.core.states import State, StateType
 from nbtasks.run.handle import Run
+
+ASKED_EACH_MAX = 20  # runs of whose states the broker is asked one by one
 
 
 class RunList(list[Run]):
@@ -35,8 +42,48 @@ class RunList(list[Run]):
 
     def cancel(self) -> None:
         """Cancel every run that has not ended."""
-        if self:
-            self[0]._client.cancel([run._run for run in self])
+        for client, group in _by_client(run for run in self if run._state_type is None):
+            client.cancel([run._run for run in group])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """State type -> number of runs in such a state now; all eight are there."""
+        types = Counter(run._state_type for run in self)
+        unknown = [run for run in self if run._state_type is None]
+        for client, group in _by_client(unknown):
+            types.update(_types_now(client, group))
+        return {str(kind): types[kind] for kind in StateType}
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        """All results in order; the first failure is raised as soon as it is known."""
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: BaseException | None) -> None:
+            if over.done():
+                return
+            if error is None:
+                over.set_result(None)
+            else:
+                over.set_exception(error)
+
+        def in_loop(error: BaseException | None = None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(settle, error)
+
+        def look(endings: _Endings, run: Run) -> None:
+            if not endings.left or run._state_type is not StateType.COMPLETED:
+                in_loop()
+
+        with context.lending(), _Endings(self, look, in_loop) as endings:
+            endings.keep()
+            if not endings.left or any(run._state_type is not StateType.COMPLETED for run in endings.fresh):
+                in_loop()
+            yield from over.__await__()
+            for run in endings.fresh:
+                if run._state_type is not StateType.COMPLETED:
+                    run.result()
+        return [run.result() for run in self]
 
     def _wait(self, timeout_s: float | None) -> bool:
         with _Endings(self) as endings:
@@ -82,7 +129,12 @@ def wait(runs: Iterable[Run], timeout: float | None = None) -> tuple[set[Run], s
 
 
 def as_completed(runs: Iterable[Run], timeout: float | None = None) -> Iterator[Run]:
-    """Give the runs as they end.
+    """Give the runs as they end, each once.
+
+    Parameters
+    ----------
+    timeout
+        Seconds from this call on.
 
     Raises
     ------
@@ -90,52 +142,98 @@ def as_completed(runs: Iterable[Run], timeout: float | None = None) -> Iterator[
         Not all ended within `timeout` seconds.
     """
     ends_at = None if timeout is None else time.monotonic() + timeout
-    wanted = list(dict.fromkeys(runs))
+    return _as_completed(list(dict.fromkeys(runs)), timeout, ends_at)
+
+
+def _as_completed(wanted: list[Run], timeout_s: float | None, ends_at: float | None) -> Iterator[Run]:
     with _Endings(wanted) as endings:
         while endings.left or endings.fresh:
             if not endings.wait(_left_s(ends_at), 1):
                 raise TimeoutError(
-                    f"{endings.left} of {len(wanted)} runs have not ended within {timeout:g} s"
+                    f"{endings.left} of {len(wanted)} runs have not ended within {timeout_s:g} s"
                 )
             while endings.fresh:
                 yield endings.fresh.popleft()
 
 
 class _Endings:
-    """Collects runs as they end, at a constant cost for each."""
+    """Collects runs as they end, at a constant cost for each.
 
-    def __init__(self, runs: Iterable[Run]) -> None:
+    Parameters
+    ----------
+    on_end
+        Called for each run that ends, also while this is being made, in whatever thread learns of it.
+    on_lost
+        Called when it becomes known that nobody will say how runs end.
+    """
+
+    def __init__(
+        self,
+        runs: Iterable[Run],
+        on_end: Callable[[_Endings, Run], object] | None = None,
+        on_lost: Callable[[BaseException], object] | None = None,
+    ) -> None:
         self.fresh: deque[Run] = deque()  # ended and not looked at yet
-        self._pending: dict[Run, Callable[[], object]] = {}
+        self._on_end = on_end
+        self._lost = on_lost or self._on_lost
+        self._changed = threading.Event()  # while threads of several clients listen
+        self._trouble: BaseException | None = None
+        self._is_kept = False
         open_runs = []
         for run in dict.fromkeys(runs):
+            if not isinstance(run, Run):
+                raise TypeError(f"what is waited for are runs, not {run!r}")
             if run._info is not None:
                 self.fresh.append(run)
             else:
                 open_runs.append(run)
+        self._pending: dict[Run, Callable[[], object]] = {run: partial(self._ended, run) for run in open_runs}
         _watch(open_runs)
-        self._clients = list({id(run._client): run._client for run in open_runs}.values())
-        self._pending = {run: partial(self._on_end, run) for run in open_runs}
+        self._clients = [client for client, _ in _by_client(open_runs)]
         for run, callback in list(self._pending.items()):
-            run._settled.add(callback)
+            run._settled.add(callback, self._lost)
 
     @property
     def left(self) -> int:
         """How many have not ended."""
         return len(self._pending)
 
-    def _on_end(self, run: Run) -> None:
+    def _ended(self, run: Run) -> None:
         self.fresh.append(run)
         self._pending.pop(run, None)
+        self._changed.set()
+        if self._on_end is not None:
+            self._on_end(self, run)
+
+    def _on_lost(self, error: BaseException) -> None:
+        self._trouble = error
+        self._changed.set()
+
+    def keep(self) -> None:
+        """Let the clients' own threads listen."""
+        if not self._is_kept:
+            self._is_kept = True
+            for run in list(self._pending):
+                run._client.keep(run._settled)
 
     def wait(self, timeout_s: float | None, number: int) -> bool:
         """Wait until so many runs are fresh, or all that there are."""
         if self._is_enough(number):
             return True
+        if len(self._clients) == 1:
+            self._clients[0].wait(lambda: self._is_enough(number), timeout_s)
+            return self._is_enough(number)
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
-        for client in self._clients:
-            client.wait(lambda: self._is_enough(number), _left_s(ends_at))
-        return self._is_enough(number)
+        self.keep()
+        with context.lending():
+            while not self._is_enough(number):
+                if self._trouble is not None:
+                    raise self._trouble
+                left_s = _left_s(ends_at)
+                if left_s == 0 or not self._changed.wait(left_s):
+                    return self._is_enough(number)
+                self._changed.clear()
+        return True
 
     def _is_enough(self, number: int) -> bool:
         return len(self.fresh) >= number or not self.left
@@ -150,13 +248,26 @@ class _Endings:
 
 def _watch(runs: Sequence[Run]) -> None:
     """Watch runs of other processes, in few messages."""
-    unwatched: dict[int, list[Run]] = {}
-    for run in runs:
-        if run._fate is None:
-            unwatched.setdefault(id(run._client), []).append(run)
-    for group in unwatched.values():
-        for run, fate in zip(group, group[0]._client.fates([run._run for run in group]), strict=True):
+    for client, group in _by_client(run for run in runs if run._fate is None):
+        for run, fate in zip(group, client.fates([run._run for run in group]), strict=True):
             run._fate = fate
+
+
+def _by_client(runs: Iterable[Run]) -> list[tuple[Submitter, list[Run]]]:
+    groups: dict[int, tuple[Submitter, list[Run]]] = {}
+    for run in runs:
+        groups.setdefault(id(run._client), (run._client, []))[1].append(run)
+    return list(groups.values())
+
+
+def _types_now(client: Submitter, runs: Sequence[Run]) -> Iterator[StateType]:
+    """What state each is in, with few questions if they are many."""
+    listed: dict[str, str] = {}
+    if len(runs) > ASKED_EACH_MAX:
+        for key in {run.task_key for run in runs}:
+            listed |= {info.run: info.state for info in client.infos(RunFilter(key=key, limit=2 * len(runs)))}
+    for run in runs:
+        yield State(listed[run._run]).type if run._run in listed else run.state.type
 
 
 def _left_s(ends_at: float | None) -> float | None:

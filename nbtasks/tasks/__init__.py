@@ -6,7 +6,8 @@ the decorator.
 
 from __future__ import annotations
 
-from nbtasks.tasks.definition import Task, serve, task
+from nbtasks.tasks.decorator import serve, task
+from nbtasks.tasks.definition import Task
 from nbtasks.tasks.mapping import unmapped
 
 __all__ = ["Task", "serve", "task", "unmapped"]

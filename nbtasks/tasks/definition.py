@@ -1,4 +1,4 @@
-"""`Task` and its decorator: a function that can be called here, or later and elsewhere."""
+"""`Task`: a function that can be called here, or later and elsewhere."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from nbtasks import context, pickling
-from nbtasks.context import Served, Submitter, submitter
+from nbtasks.context import Submitter, submitter
 from nbtasks.core.codec import BATCH_BYTES_MAX
 from nbtasks.core.messages import NewRun, Spec
 from nbtasks.errors import NotPicklable
 from nbtasks.run import Run, RunList
+from nbtasks.runners import LocalRun, task_runner
 from nbtasks.tasks import loglines, options
-from nbtasks.tasks.local import LocalRun
-from nbtasks.tasks.mapping import Calls
+from nbtasks.tasks.local import LocalCall
+from nbtasks.tasks.mapping import ANYTHING, Calls
 from nbtasks.tasks.options import UNSET, Options
 from nbtasks.wire import ids
 
@@ -175,7 +176,11 @@ class Task(Generic[F]):
             "retries": retries, "retry_delay_seconds": retry_delay_seconds, "crash_retries": crash_retries,
             "timeout_seconds": timeout_seconds, "log_prints": log_prints, "grace_s": grace_s,
         }  # fmt: skip
-        return self._copy(self.fn, options.changed(self._options, given))
+        chosen = options.changed(self._options, given)
+        later = tuple(word for word in options.BACKGROUND if given.get(word, UNSET) is not UNSET)
+        if later:
+            chosen = msgspec.structs.replace(chosen, background=(*chosen.background, *later))
+        return self._copy(self.fn, chosen)
 
     def _copy(self, fn: Any, chosen: Options) -> Task[Any]:
         copy: Task[Any] = object.__new__(type(self))
@@ -212,7 +217,33 @@ class Task(Generic[F]):
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run it here and now; a broker has no part in it."""
         args, kwargs, parameters = self._bound(args, kwargs)
-        return LocalRun(self.fn, args, kwargs, parameters, self._local_spec()).start()
+        return LocalCall(self.fn, args, kwargs, parameters, self._local_spec()).start()
+
+    def submit(self, /, *args: Any, **kwargs: Any) -> LocalRun:
+        """Run it in this process by the task runner of the block around, else in a thread.
+
+        Nothing is recorded. A time-out interrupts Python code but cannot kill: what blocks outside of Python
+        goes on until it returns.
+
+        Raises
+        ------
+        TypeError
+            The arguments do not fit the function, or an option was given that background runs alone have.
+        """
+        options.refuse_background(self._options, self._signature, kwargs)
+        run = self._submitted(*self._bound(args, kwargs), self._local_spec())
+        loglines.created(self.name)
+        return run
+
+    def _submitted(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], parameters: dict[str, Any], spec: Spec
+    ) -> LocalRun:
+        current = context.current_run()
+        run_id = ids.run_id()
+        call = LocalCall(self.fn, args, kwargs, parameters, spec, run_id)
+        run = LocalRun(run_id, spec, _texts(parameters), current.run if current else "")
+        task_runner().submit(run, call.start)
+        return run
 
     def delay(self, /, *args: Any, **kwargs: Any) -> Run:
         """Run it in the background; returns when the run is recorded.
@@ -236,11 +267,39 @@ class Task(Generic[F]):
         loglines.created(self.name)
         return Run(run.run, spec.name, spec.key, spec.tags, run.parameters, client, fate)
 
+    def apply_async(
+        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **given: Any
+    ) -> Run:
+        """The long form of `delay`: arguments in a tuple and a dict, options of this one run beside them.
+
+        Parameters
+        ----------
+        given
+            What `with_options` takes, but for `key`.
+
+        Raises
+        ------
+        TypeError
+            There is no such option, or the arguments do not fit. Otherwise as `delay`.
+        """
+        options.refuse_unknown(self.name, given)
+        if isinstance(args, (str, bytes)) or not isinstance(args, Iterable):
+            raise TypeError(f"args is a tuple or list of positional arguments, not {args!r}")
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise TypeError(f"kwargs is a dict of keyword arguments, not {kwargs!r}")
+        one = self.with_options(**given) if given else self
+        return one.delay(*args, **(kwargs or {}))
+
     def map(self, /, *args: Any, deferred: bool = False, **kwargs: Any) -> RunList:
-        """Run it once for each item, in the background.
+        """Run it once for each item: in this process as by `submit`, or in the background as by `delay`.
 
         Iterables are walked together; strings and other single values, defaults and `unmapped(x)` are the
         same for every call.
+
+        Parameters
+        ----------
+        deferred
+            Whether the runs are background runs.
 
         Returns
         -------
@@ -249,21 +308,25 @@ class Task(Generic[F]):
         Raises
         ------
         TypeError
-            The arguments do not fit, one is a dict, or `deferred=True` is missing.
+            The arguments do not fit, or one is a dict.
         ValueError
             Nothing can be iterated, or the lengths differ.
         NotPicklable, ValueTooLarge
             An item cannot travel; whole batches of runs before it may be recorded.
         """
-        if deferred is not True:
-            raise TypeError(
-                f"{self.name}.map() without deferred=True would run here, which is not supported yet: "
-                "write map(..., deferred=True) for background runs"
-            )
-        signature = self._signature or _ANYTHING
+        if not isinstance(deferred, bool):
+            raise TypeError(f"deferred is True or False, not {deferred!r}")
+        if not deferred:
+            options.refuse_background(self._options, self._signature, kwargs)
+        signature = self._signature or ANYTHING
         calls = Calls(self.name, signature, args, kwargs)
         if not calls.number:
             return RunList()
+        if not deferred:
+            spec = self._local_spec()
+            runs = RunList(self._submitted(*call, spec) for call in calls)
+            loglines.created(self.name, calls.number)
+            return runs
         code, spec = self._travelling()
         client = submitter()
         made: list[tuple[str, str]] = []  # what handles need of the runs
@@ -276,6 +339,8 @@ class Task(Generic[F]):
 
     def serve(self, limit: int | None = None) -> Any:
         """Execute the runs of this task, at most `limit` at a time; see `nbtasks.serve`."""
+        from nbtasks.tasks.decorator import serve
+
         return serve(self, limit=limit)
 
     # -- pieces -------------------------------------------------------------------------------------------
@@ -327,8 +392,7 @@ class Task(Generic[F]):
     ) -> NewRun:
         run = ids.run_id()
         body = client.pack(pickling.dump_arguments(args, kwargs, self._names(len(args))), run)
-        texts = {name: pickling.safe_repr(value) for name, value in parameters.items()}
-        return NewRun(run, body, msgspec.json.encode(texts).decode())
+        return NewRun(run, body, _texts(parameters))
 
     def _names(self, number: int) -> Iterator[str]:
         """What the first positional arguments are called."""
@@ -363,12 +427,10 @@ class Task(Generic[F]):
             yield batch
 
 
-_ANYTHING = inspect.Signature(
-    [
-        inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
-        inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
-    ]
-)
+def _texts(parameters: Mapping[str, Any]) -> str:
+    """The arguments as people see them: a JSON object of short texts."""
+    texts = {name: pickling.safe_repr(value) for name, value in parameters.items()}
+    return msgspec.json.encode(texts).decode()
 
 
 def _found(module: str, qualname: str) -> Any:
@@ -381,51 +443,3 @@ def _found(module: str, qualname: str) -> Any:
             return None
         found = vars(found).get(name)
     return found
-
-
-@overload
-def task(fn: F, /) -> Task[F]: ...
-@overload
-def task(
-    *,
-    name: str = ...,
-    key: str = ...,
-    description: str | None = ...,
-    tags: Iterable[str] | None = ...,
-    version: str | None = ...,
-    retries: int = ...,
-    retry_delay_seconds: float = ...,
-    timeout_seconds: float | None = ...,
-    crash_retries: int = ...,
-    log_prints: bool = ...,
-    grace_s: float = ...,
-) -> Callable[[F], Task[F]]: ...
-def task(fn: Any = None, /, **given: Any) -> Any:
-    """Make a task of a function: `@task`, `@task(retries=3)`, `task(function, ...)`; options as in `Task`."""
-    if fn is None:
-        return functools.partial(Task, **given)
-    return Task(fn, **given)
-
-
-def serve(*tasks: Task[Any], limit: int | None = None) -> Any:
-    """Execute the runs of these tasks on workers of this machine, those that wait already included.
-
-    In a script it blocks until SIGINT or SIGTERM, and then until what runs has ended. In a notebook it
-    returns a pool (`.stop()`, `.scale(n)`), because a notebook must stay free.
-
-    Parameters
-    ----------
-    limit
-        How many runs at a time; else the number of CPUs, at most 10.
-    """
-    if not tasks:
-        raise TypeError("serve() takes the tasks to serve")
-    for one in tasks:
-        if not isinstance(one, Task):
-            raise TypeError(f"serve() takes tasks, not {one!r}; decorate it with @task")
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
-        raise TypeError(f"limit is a whole number, not {limit!r}")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit is a number from 1 on, not {limit}")
-    served = [Served(one.key, one.name, pickling.dump_function(one.fn)[0]) for one in tasks]
-    return submitter().serve(served, limit)

@@ -1,7 +1,8 @@
 """A task that is called: its run here and now, with the options that mean something without a broker.
 
-Nothing is recorded. A time-out interrupts the main thread and coroutines; code in another thread
-cannot be interrupted and is only judged when it returns.
+Nothing is recorded. A time-out interrupts the main thread at once, coroutines where they await, and
+code in another thread before its next Python instruction: what blocks there outside of Python goes on
+until it returns, and is judged then.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from typing import Any
 
 from nbtasks import context
 from nbtasks.core import policy
-from nbtasks.core.messages import Spec
+from nbtasks.core.messages import RunId, Spec
 from nbtasks.errors import TimedOut
+from nbtasks.runners.interrupts import Interrupted, call_within
+from nbtasks.runners.local import Course
 from nbtasks.tasks import loglines
 from nbtasks.wire import ids
 
 
-class LocalRun:
+class LocalCall:
     """One call.
 
     Parameters
@@ -36,6 +39,8 @@ class LocalRun:
         The bare function.
     parameters
         The arguments by name.
+    run
+        The id of the run that it is; "": a new one.
     """
 
     def __init__(
@@ -45,16 +50,25 @@ class LocalRun:
         kwargs: dict[str, Any],
         parameters: dict[str, Any],
         spec: Spec,
+        run: RunId = "",
     ) -> None:
         self._function = function
         self._args = args
         self._kwargs = kwargs
         self._parameters = parameters
         self._spec = spec
-        self._id = ids.run_id()
+        self._id = run or ids.run_id()
+        self._course = Course()
 
-    def start(self) -> Any:
-        """The result; a coroutine or a generator if the function makes one."""
+    def start(self, course: Course | None = None) -> Any:
+        """The result; a coroutine or a generator if the function makes one.
+
+        Parameters
+        ----------
+        course
+            Who is told how it goes.
+        """
+        self._course = course or self._course
         target = self._function
         if not inspect.isroutine(target):
             target = type(target).__call__  # an object that can be called
@@ -90,6 +104,7 @@ class LocalRun:
         pause_s = policy.retry_delay_s(self._spec, failures)
         if pause_s is None:
             raise error
+        self._course.failed(error, pause_s)
         loglines.retrying(self._spec.name, failures, error, pause_s)
         return pause_s
 
@@ -97,17 +112,19 @@ class LocalRun:
         attempt = 0
         while True:
             attempt += 1
+            self._course.began(attempt)
             try:
                 with self._inside(attempt):
-                    return _within(self._spec.timeout_s, lambda: self._function(*self._args, **self._kwargs))
+                    return self._within(lambda: self._function(*self._args, **self._kwargs))
             except Exception as error:
                 pause_s = self._pause_s(attempt, error)
-            time.sleep(pause_s)
+            self._course.pause(pause_s)
 
     async def _run_async(self) -> Any:
         attempt = 0
         while True:
             attempt += 1
+            self._course.began(attempt)
             try:
                 with self._inside(attempt):
                     return await self._await_within(self._function(*self._args, **self._kwargs))
@@ -128,10 +145,28 @@ class LocalRun:
         if not done:
             running.cancel()
             await asyncio.wait({running}, timeout=self._spec.grace_s)
-            raise _timed_out(self._spec.timeout_s)
+            raise self._timed_out()
         return running.result()
 
+    def _within(self, call: Callable[[], Any]) -> Any:
+        timeout_s = self._spec.timeout_s
+        if not timeout_s:
+            return call()
+        is_main = threading.current_thread() is threading.main_thread()
+        try:
+            return _interrupted_within(timeout_s, call) if is_main else call_within(timeout_s, call)
+        except (_Alarm, Interrupted) as alarm:
+            if type(alarm) not in (_Alarm, Interrupted):
+                raise  # that of a call around this one
+        raise self._timed_out()
+
+    def _timed_out(self) -> TimedOut:
+        error = TimedOut(f"exceeded {self._spec.timeout_s:g} s")
+        self._course.timed_out(error)
+        return error
+
     def _steps(self, generator: Iterator[Any]) -> Iterator[Any]:
+        self._course.began(1)
         while True:
             with self._inside(1):
                 try:
@@ -141,6 +176,7 @@ class LocalRun:
             yield value
 
     async def _steps_async(self, generator: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        self._course.began(1)
         while True:
             with self._inside(1):
                 try:
@@ -155,22 +191,6 @@ class LocalRun:
 
 class _Alarm(BaseException):
     """The time is over; not an Exception, so that user code does not handle it by chance."""
-
-
-def _timed_out(timeout_s: float) -> TimedOut:
-    return TimedOut(f"exceeded {timeout_s:g} s")
-
-
-def _within(timeout_s: float, call: Callable[[], Any]) -> Any:
-    if not timeout_s:
-        return call()
-    if threading.current_thread() is not threading.main_thread():
-        ends_at = time.monotonic() + timeout_s
-        value = call()
-        if time.monotonic() > ends_at:
-            raise _timed_out(timeout_s)
-        return value
-    return _interrupted_within(timeout_s, call)
 
 
 def _interrupted_within(timeout_s: float, call: Callable[[], Any]) -> Any:
@@ -191,15 +211,13 @@ def _interrupted_within(timeout_s: float, call: Callable[[], Any]) -> Any:
             value = call()
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-    except _Alarm:
-        raise _timed_out(timeout_s) from None
     finally:
         signal.signal(signal.SIGALRM, handler)
         if outer_s:
             # a call around this one has a time-out of its own
             signal.setitimer(signal.ITIMER_REAL, max(1e-3, outer_s - (time.monotonic() - began)))
     if fired:
-        raise _timed_out(timeout_s)
+        raise _Alarm  # user code caught it and went on
     return value
 
 

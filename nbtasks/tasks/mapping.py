@@ -10,6 +10,15 @@ from typing import Any, Generic, NamedTuple, TypeVar
 T = TypeVar("T")
 
 
+# of a function written in C that does not tell
+ANYTHING = inspect.Signature(
+    [
+        inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+        inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+    ]
+)
+
+
 class unmapped(Generic[T]):
     """An argument of `map` that every call gets whole, although it could be iterated."""
 

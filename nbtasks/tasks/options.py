@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+# options that mean something in the background only; in a decorator they wait for the first `.delay()`
+BACKGROUND = ("crash_retries", "priority", "eta", "countdown", "expires", "idempotency_key")
 RESERVED = ("wait_for", "return_state", "deferred")  # keywords of ours, which would hide a parameter
 
 
@@ -42,6 +44,7 @@ class Options(msgspec.Struct, frozen=True):
     timeout_s: float = 0.0  # 0: none
     grace_s: float = 3.0
     log_prints: bool = False
+    background: tuple[str, ...] = ()  # which of BACKGROUND were given to `with_options`
 
 
 def initial(function: Callable[..., Any]) -> Options:
@@ -64,6 +67,24 @@ def changed(options: Options, given: dict[str, Any]) -> Options:
             field, read = _READERS[word]
             values[field] = read(word, value)
     return msgspec.structs.replace(options, **values)
+
+
+def refuse_background(options: Options, signature: inspect.Signature | None, kwargs: Iterable[str]) -> None:
+    """Refuse what means nothing to a run of this process: options of `with_options` or among the arguments.
+
+    Raises
+    ------
+    TypeError
+        It names the option.
+    """
+    own = signature.parameters if signature is not None else {}
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values())
+    given = [word for word in BACKGROUND if word in kwargs and word not in own and not takes_all]
+    for word in (*options.background, *given):
+        raise TypeError(
+            f"{word} applies to background runs only, and this one of {options.name!r} runs in this process: "
+            "use .delay() or .apply_async()"
+        )
 
 
 # -- readers ------------------------------------------------------------------------------------------
@@ -137,6 +158,16 @@ _READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "grace_s": ("grace_s", _seconds),
     "log_prints": ("log_prints", _flag),
 }
+
+
+OF_A_RUN = tuple(word for word in _READERS if word != "key")  # what one run may be given
+
+
+def refuse_unknown(name: str, given: Iterable[str]) -> None:
+    """Refuse what is no option of one run; nothing is ever ignored."""
+    for word in given:
+        if word not in OF_A_RUN:
+            raise TypeError(f"{name}.apply_async() has no option {word!r}; it has {', '.join(OF_A_RUN)}")
 
 
 # -- identity -----------------------------------------------------------------------------------------

@@ -574,3 +574,23 @@ def test_status_counts_what_there_is() -> None:
     assert (status.counts["RUNNING"], status.counts["PENDING"]) == (1, 2)
     assert status.queues == {"m:f": (1, 2.0)}
     assert [(w.worker, w.state, w.run) for w in status.workers] == [("w-1", "busy", "r")]
+
+
+# -- status -------------------------------------------------------------------------------------------
+
+
+def test_a_worker_is_shown_as_what_it_does_and_as_stalled_when_it_is_silent() -> None:
+    made = desk()
+
+    def state(s: float) -> str:
+        [worker] = made.broker.status(1, at(s), "/h", 0.0).workers
+        return worker.state
+
+    assert state(1.0) == "idle"
+    made.with_run("r", s=2.0).with_started("r", s=2.0)
+    assert state(3.0) == "busy"
+    assert state(2.0 + staff.STALLED_S) == "stalled"
+    made.hears("w-1", m.Beat(), s=30.0)
+    assert state(31.0) == "busy"
+    made.hears("p-1", m.Draining(30.0), s=32.0)
+    assert state(33.0) == "draining"

@@ -233,7 +233,8 @@ class PoolProcess(Process):
     def drain(self, drain_s: float) -> None:
         """SIGTERM."""
         self.world.note(self.name, f"is asked to drain in {drain_s:g} s")
-        self.perform(self.machine.drain(drain_s, self.world.now()))
+        # a pool without a broker leaves its workers to themselves, one that was asked to stop ends them
+        self.perform(self.machine.drain(drain_s, self.world.now(), hands_over=drain_s > 1))
         self.wake()
 
     @property

@@ -77,7 +77,9 @@ def test_a_stopped_broker_is_gone_when_the_command_returns(home: Path) -> None:
     assert again.stdout == f"no broker runs for home {home}\n"
 
 
-@pytest.mark.parametrize("words", [("broker", "status"), ("runs",), ("logs", UNKNOWN), ("cancel", UNKNOWN)])
+@pytest.mark.parametrize(
+    "words", [("broker", "status"), ("runs",), ("show", UNKNOWN), ("logs", UNKNOWN), ("cancel", UNKNOWN)]
+)
 def test_looking_without_a_broker_exits_3_and_starts_none(home: Path, words: tuple[str, ...]) -> None:
     done = nbtasks(*words)
 
@@ -98,7 +100,7 @@ def test_status_names_broker_pool_and_workers(client: Any, workers: Any) -> None
 
     assert done.returncode == 0
     assert done.stdout.startswith(f"broker  pid {client.status().broker_pid}, home {client.home}\n")
-    assert f"pool    pid {workers.pid}\n" in done.stdout
+    assert re.search(rf"^pool    pid {workers.pid}, \d of 2 workers, any task$", done.stdout, re.MULTILINE)
 
 
 def test_runs_are_listed_as_table_ids_and_json(client: Any, workers: Any) -> None:
@@ -114,6 +116,46 @@ def test_runs_are_listed_as_table_ids_and_json(client: Any, workers: Any) -> Non
     assert re.search(rf"{said.id} +✓ Completed +speak\(text='hello'\)", table.stdout)
     assert [record["state"] for record in json.loads(records.stdout)] == ["Failed", "Completed"]
     assert json.loads(records.stdout)[0]["message"] == "ValueError: no luck"
+
+
+def test_show_tells_all_about_a_run_as_text_and_as_json(client: Any, workers: Any) -> None:
+    said, failed = speak.delay("hello"), fail.delay()
+    said.wait(HANG_S)
+    failed.wait(HANG_S)
+
+    text, failure = nbtasks("show", str(said.id)).stdout, nbtasks("show", str(failed.id)[-8:])
+    record = json.loads(nbtasks("show", str(failed.id), "-o", "json").stdout)
+
+    for line in (f"run      {said.id}", "state    ✓ Completed", "given    text = 'hello'", "I say hello"):
+        assert line in text.splitlines()
+    assert "ValueError: no luck" in failure.stdout
+    assert failure.returncode == 0
+    assert [moment["state"] for moment in record["history"]] == ["Pending", "Running", "Failed"]
+    assert [attempt["outcome"] for attempt in record["attempt_records"]] == ["Failed"]
+    assert (record["task"], record["error"]["name"]) == (fail.key, "ValueError")
+    unknown = nbtasks("show", UNKNOWN)
+    assert (unknown.returncode, unknown.stdout, unknown.stderr.count("\n")) == (1, "", 1)
+
+
+def test_status_is_one_json_document_with_memory_and_queues(client: Any, workers: Any) -> None:
+    runs = [sleep_long.delay() for _ in range(8)]
+    until(lambda: sum(run.state.name == "Running" for run in runs) == 2)
+
+    status = json.loads(nbtasks("broker", "status", "-o", "json").stdout)
+
+    assert status["counts"]["RUNNING"] == 2
+    assert len(status["counts"]) == 8
+    [pool] = status["pools"]
+    assert (pool["pid"], pool["least"], pool["most"], pool["workers"]) == (workers.pid, 2, 2, 2)
+    for worker in status["workers"]:
+        assert worker["state"] == "busy"
+        assert worker["memory_bytes"] > 2**20
+        assert worker["busy_since"] <= time.time()
+    assert {worker["current_run"] for worker in status["workers"]} < {str(run.id) for run in runs}
+    [queue] = status["queues"]
+    assert queue["task"] == sleep_long.key
+    assert 4 <= queue["depth"] <= 6  # a worker may have one more at hand
+    assert queue["age_s"] >= 0
 
 
 def test_logs_prints_what_the_run_printed(client: Any, workers: Any) -> None:

@@ -144,12 +144,20 @@ def test_a_pool_does_not_wait_long_for_the_last_exit_to_be_noted() -> None:
     assert made.tick(at(2 + module.LAST_WORD_S)).acts == [Exit(0)]
 
 
-def test_a_drain_says_so_and_leaves_what_still_runs_to_itself() -> None:
+def test_a_drain_says_so_and_ends_what_still_runs_when_the_time_is_over() -> None:
     made = pool()
 
     effects = made.drain(30.0, at(1))
     assert said(effects) == [Draining(30.0)]
     assert effects.acts == []
+    assert made.tick(at(30.9)).acts == []
+
+    assert made.tick(at(31)).acts == [Signal(FIRST, "SIGTERM")]
+
+
+def test_a_drain_that_hands_over_leaves_what_still_runs_to_itself() -> None:
+    made = pool()
+    made.drain(30.0, at(1), hands_over=True)
 
     assert made.tick(at(31)).acts == [Exit(0)]
 

@@ -398,3 +398,36 @@ def test_nbtasks_imports_no_name_before_it_is_used() -> None:
     assert done.stdout == "[]\n"
     assert set(nbtasks.__all__) <= set(dir(nbtasks))
     assert all(getattr(nbtasks, name) is not None for name in nbtasks.__all__)
+
+
+# -- the long form ------------------------------------------------------------------------------------
+
+
+def test_apply_async_gives_arguments_and_options_of_one_run(there: MemorySubmitter) -> None:
+    run = add.apply_async((1,), {"b": 2}, tags=["once"], retries=7, crash_retries=1, name="other")
+
+    spec = spec_of(there, run)
+    assert (spec.key, spec.name, spec.tags, spec.retries, spec.crash_retries) == (
+        add.key, "other", ("once",), 7, 1,
+    )  # fmt: skip
+    assert run.result() == 3
+    assert add.apply_async([4]).result() == 5
+    assert add.retries == 2
+
+
+@pytest.mark.parametrize("word", ["wait_for", "priority", "eta", "countdown", "expires", "key", "nonsense"])
+def test_apply_async_refuses_an_option_that_there_is_not(there: MemorySubmitter, word: str) -> None:
+    with pytest.raises(TypeError, match=rf"add.apply_async\(\) has no option '{word}'"):
+        add.apply_async((1,), {}, **{word: 1})
+    assert not there.recorded
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"), [("ab", None), (3, None), ((1,), [2]), ((), {}), ((1, 2, 3), {})]
+)
+def test_apply_async_refuses_arguments_that_do_not_fit(
+    there: MemorySubmitter, args: Any, kwargs: Any
+) -> None:
+    with pytest.raises(TypeError):
+        add.apply_async(args, kwargs)
+    assert not there.recorded

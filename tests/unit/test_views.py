@@ -129,11 +129,11 @@ def test_a_part_of_an_id_that_names_two_runs_or_none_is_refused() -> None:
 
 
 def test_a_status_says_broker_workers_and_what_waits() -> None:
-    worker = SimpleNamespace(pid=9, state="busy", busy_since=START, current_run=ID)
+    worker = SimpleNamespace(pid=9, state="busy", busy_since=START, current_run=ID, memory_bytes=91_000_000)
     status = SimpleNamespace(
         broker_pid=7,
         counts={"PENDING": 2, "RUNNING": 1, "FAILED": 0},
-        pools=[SimpleNamespace(pid=8)],
+        pools=[SimpleNamespace(pid=8, least=0, most=4, workers=1, serves=None)],
         workers=[worker],
         queues={"fit": (2, 3.0)},
     )
@@ -141,8 +141,8 @@ def test_a_status_says_broker_workers_and_what_waits() -> None:
     assert views.status_text(status, "/h", START_S + 1.5).splitlines() == [
         "broker  pid 7, home /h",
         "runs    2 pending, 1 running",
-        "pool    pid 8",
-        f"worker  pid 9, busy for 1.5 s with run {ID}",
+        "pool    pid 8, 1 of 0..4 workers, any task",
+        f"worker  pid 9, busy for 1.5 s with run {ID}, 91.0 MB",
         "queue   fit: 2 waiting, the oldest for 3.0 s",
     ]
 
