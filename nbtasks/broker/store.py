@@ -46,6 +46,7 @@ class Store:
         self._durability = durability
         # the second: where a damaged journal lies now
         self._db, self.set_aside = opening.open_journal(self.path, durability)
+        self._cursor = self._db.cursor()
 
     def suspect(self, error: Exception) -> None:
         """If `error` means damage, the next start reads every page before anything else."""
@@ -59,10 +60,11 @@ class Store:
 
     def commit(self, output: Output) -> None:
         """Record all rows of `output`, or raise and record none."""
-        db = self._db
+        db = self._cursor  # the connection's own methods make a new one each time
         db.execute("BEGIN IMMEDIATE")
         try:
-            self._write_specs(output)
+            if output.specs:
+                self._write_specs(output)
             if output.new:
                 db.executemany(_INSERT_RUN, map(self._run_row, output.new))
                 db.executemany(_INSERT_STATE, [state_row(new.record) for new in output.new])
@@ -81,7 +83,7 @@ class Store:
                 self._forget_specs(*output.unused)
             db.execute("COMMIT")
         except BaseException:
-            if db.in_transaction:
+            if self._db.in_transaction:
                 db.execute("ROLLBACK")
             raise
 
@@ -158,6 +160,7 @@ class Store:
             self._db.close()
             self.suspect(error)
             self._db, self.set_aside = opening.open_journal(self.path, self._durability)
+            self._cursor = self._db.cursor()
             restored, keys = restoring.restore(self._db)
         self._specs.update(keys)
         return restored

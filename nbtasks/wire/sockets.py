@@ -20,7 +20,7 @@ from zmq.utils.monitor import parse_monitor_message
 from nbtasks.core import codec
 from nbtasks.core.codec import Decoder
 from nbtasks.core.messages import Message, PeerId
-from nbtasks.errors import ProtocolError, VersionMismatch
+from nbtasks.errors import BrokerUnavailable, ProtocolError, VersionMismatch
 from nbtasks.wire import access
 from nbtasks.wire.access import Gate
 from nbtasks.wire.connection import Connection
@@ -227,9 +227,16 @@ class PeerSockets(Generic[T]):
         self._is_closed = False
         for socket in (self._sub, self._dealer):
             _limit(socket)
-            socket.curve_serverkey = connection.server_key.encode()
-            socket.curve_publickey = connection.public_key.encode()
-            socket.curve_secretkey = connection.secret_key.encode()
+            try:
+                socket.curve_serverkey = connection.server_key.encode()
+                socket.curve_publickey = connection.public_key.encode()
+                socket.curve_secretkey = connection.secret_key.encode()
+            except zmq.ZMQError:
+                self._context.destroy(linger=0)
+                raise BrokerUnavailable(
+                    f"the connection file of {connection.home} holds no key that can be used; "
+                    "restart its broker, which writes it anew"
+                ) from None
             socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
             socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
         events = (

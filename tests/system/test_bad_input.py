@@ -18,7 +18,7 @@ import nbtasks
 from nbtasks import task
 from nbtasks.core import codec
 from nbtasks.core.messages import HelloClient, NewRun, Spec, Submit
-from nbtasks.wire import connection, ids
+from nbtasks.wire import connection, ids, lock
 from nbtasks.wire.sockets import PeerSockets
 from tests.system import tasks
 from tests.system.waiting import until
@@ -189,3 +189,17 @@ def test_a_wrong_key_is_refused_and_says_so(client: Any, home: Path, monkeypatch
 
     with pytest.raises(nbtasks.BrokerUnavailable, match="key"), nbtasks.connect(home, start=False) as other:
         other.status()
+
+
+def test_a_connection_file_without_a_key_is_named(client: Any, home: Path) -> None:
+    client.status()
+    owner = lock.owner(home)
+    assert owner is not None
+    path = Path(owner.runtime) / connection.FILE_NAME
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps({**known, "secret_key": ""}))
+
+    with pytest.raises(nbtasks.BrokerUnavailable, match="key"), nbtasks.connect(home, start=False) as other:
+        other.status()
+
+    path.write_text(json.dumps(known))
