@@ -19,7 +19,9 @@ import re
 import secrets
 import stat
 import struct
+import sys
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -36,6 +38,7 @@ ALIGNMENT = 64
 TEMPORARY = ".new-"  # names of blobs that are being written begin so
 ORPHAN_S = 3600.0  # a file that nothing refers to is younger while its message may be under way
 ATTEMPTS_TRIED = 3  # whose results are removed with their run without looking for more
+MAPPINGS_MAX = 256  # at a time; before Python 3.13 each one keeps a descriptor of its own
 _MAGIC = b"nbtblob1"
 _HEADER = struct.Struct("<8sQQ")  # magic, bytes of the whole file, number of segments
 _SEGMENT = struct.Struct("<QQ")  # offset, bytes
@@ -43,6 +46,7 @@ _SEGMENTS_MAX = 2**20
 _NAME = re.compile(r"([0-9a-f-]{36})\.(\d{1,9})\.(\d{1,9})")
 _WRITE_BYTES_MAX = 2**30  # at once; the kernel takes no more than 2 GiB
 _PARTS_MAX = 512  # at once; below every system's IOV_MAX
+_mappings: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 _REFERENCE = b"\x00blob "  # no pickle begins so
 REFERENCE_BYTES_MAX = 256  # of a payload that stands for a blob
 
@@ -167,10 +171,12 @@ class Blobs:
             raise BlobCorrupt(f"{path} cannot be opened: {_reason(error)}") from None
         try:
             _check(os.fstat(descriptor), reference.size, path)
-            mapped = mmap.mmap(descriptor, reference.size, access=mmap.ACCESS_COPY)
+            body = _mapped(descriptor, reference.size)
+        except ValueError as error:
+            raise BlobCorrupt(f"{path} cannot be read: {error}") from None
         finally:
             os.close(descriptor)
-        return _taken_apart(memoryview(mapped), path)
+        return _taken_apart(body, path)
 
     # -- removing -----------------------------------------------------------------------------------------
 
@@ -264,6 +270,25 @@ def _taken_apart(body: memoryview, path: Path) -> Payload:
     except (struct.error, ValueError) as error:
         raise BlobCorrupt(f"{path} is damaged: {error}") from None
     return Payload([segments[-1]], segments[:-1])
+
+
+def _mapped(descriptor: int, size: int) -> memoryview:
+    """The file in memory: mapped privately, or copied where too many are mapped."""
+    if sys.version_info >= (3, 13):
+        return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, trackfd=False))
+    if len(_mappings) < MAPPINGS_MAX:
+        mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY)
+        _mappings.add(mapping)
+        return memoryview(mapping)
+    # memory of our own, aligned as a mapping is
+    copy = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    at = 0
+    while at < size:
+        count = os.preadv(descriptor, [copy[at : at + _WRITE_BYTES_MAX]], at)
+        if not count:
+            raise ValueError("it became shorter while it was read")
+        at += count
+    return copy
 
 
 def _aligned(offset: int) -> int:

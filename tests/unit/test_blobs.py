@@ -81,6 +81,23 @@ def test_a_reader_may_write_into_what_it_reads(tmp_path: Path) -> None:
     assert bytes(store.open(reference).buffers[0][:4]) == b"xxxx"
 
 
+def test_however_many_are_read_descriptors_do_not_run_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAPPINGS_MAX", 3)
+    store = Blobs(tmp_path)
+    reference = store.write(payload([b"stream"], [b"x" * 10_000]), RUN, 1)
+
+    before = len(os.listdir("/dev/fd"))
+    found = [store.open(reference) for _ in range(20)]
+    for each in found:
+        each.buffers[0][:1] = b"y"
+
+    assert all(bytes(each.buffers[0][:2]) == b"yx" for each in found)
+    assert len(os.listdir("/dev/fd")) <= before + 3
+    assert bytes(store.open(reference).buffers[0][:2]) == b"xx"
+
+
 def test_what_was_read_stays_though_its_file_is_removed(tmp_path: Path) -> None:
     store = Blobs(tmp_path)
     found = store.open(store.write(payload([b"stream"], [b"x" * 10_000]), RUN, 1))
