@@ -308,7 +308,9 @@ class Daemon:
     def _sweep_blobs(self) -> None:
         """Look at some files of large values, and remove those that nothing refers to."""
         if self._blob_sweep is None:
-            self._blob_sweep = self._blobs.sweep(self._queries.refers)
+            # a journal that was set aside may be mended, and its runs need their files
+            is_known = self._queries.refers if not self._store.damaged() else lambda run, attempt: True
+            self._blob_sweep = self._blobs.sweep(is_known)
         if sum(1 for _ in islice(self._blob_sweep, BLOBS_PER_LOOK)) < BLOBS_PER_LOOK:
             self._blob_sweep = None
 

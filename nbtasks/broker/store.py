@@ -48,6 +48,10 @@ class Store:
         self._db, self.set_aside = opening.open_journal(self.path, durability)
         self._cursor = self._db.cursor()
 
+    def damaged(self) -> list[Path]:
+        """Journals of this home that were set aside."""
+        return list(self.path.parent.glob(f"{self.path.name}.damaged-*"))
+
     def suspect(self, error: Exception) -> None:
         """If `error` means damage, the next start reads every page before anything else."""
         if isinstance(error, sqlite3.Error) and opening.is_damage(error):

@@ -40,7 +40,7 @@ ORPHAN_S = 3600.0  # a file that nothing refers to is younger while its message 
 ATTEMPTS_TRIED = 3  # whose results are removed with their run without looking for more
 MAPPINGS_MAX = 256  # at a time; before Python 3.13 each one keeps a descriptor of its own
 _MAGIC = b"nbtblob1"
-_HEADER = struct.Struct("<8sQQ")  # magic, bytes of the whole file, number of segments
+_HEADER = struct.Struct("<8sQQ72s")  # magic, bytes of the whole file, number of segments, its name
 _SEGMENT = struct.Struct("<QQ")  # offset, bytes
 _SEGMENTS_MAX = 2**20
 _NAME = re.compile(r"([0-9a-f-]{36})\.(\d{1,9})\.(\d{1,9})")
@@ -121,8 +121,10 @@ class Blobs:
             if not self._is_there:
                 private_dir(self._folder)
                 self._is_there = True
-            size = self._write(temporary, payload)
+            size = self._write(temporary, name, payload)
             os.rename(temporary, self._folder / name)
+            if self._syncs:
+                _sync(self._folder)
         except BaseException as error:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -133,8 +135,8 @@ class Blobs:
             raise
         return Reference(name, size)
 
-    def _write(self, path: Path, payload: Payload) -> int:
-        pieces, size = _laid_out(payload)
+    def _write(self, path: Path, name: str, payload: Payload) -> int:
+        pieces, size = _laid_out(name, payload)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         try:
@@ -164,7 +166,8 @@ class Blobs:
         if run_of(reference.name) is None:
             raise BlobCorrupt(f"{reference.name!r} is not the name of a blob")
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            # without O_NONBLOCK a named pipe in its place would block
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise BlobCorrupt(f"{path} is not there any more") from None
         except OSError as error:
@@ -193,14 +196,14 @@ class Blobs:
             return
         for run in runs:
             for attempt in range(1 + ATTEMPTS_TRIED):
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):  # it is not there, or the sweep has better luck
                     os.unlink(self._folder / f"{run}.{attempt}.0")
 
     def used_bytes(self) -> int:
         """What all blobs take."""
         used = 0
         for entry in self._entries():
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 used += entry.stat(follow_symlinks=False).st_size
         return used
 
@@ -219,7 +222,7 @@ class Blobs:
         until = (time.time() if unix_s is None else unix_s) - ORPHAN_S
         for entry in self._entries():
             freed = 0
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 if entry.stat(follow_symlinks=False).st_mtime < until:
                     found = run_of(entry.name)
                     is_ours = found is not None or entry.name.startswith(TEMPORARY)
@@ -228,14 +231,22 @@ class Blobs:
             yield freed
 
     def _entries(self) -> Iterator[os.DirEntry[str]]:
-        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as entries:
+        with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
             yield from entries
 
 
 # -- the format -------------------------------------------------------------------------------------
 
 
-def _laid_out(payload: Payload) -> tuple[list[Buffer], int]:
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _laid_out(name: str, payload: Payload) -> tuple[list[Buffer], int]:
     """The pieces of the file in order, and their size."""
     stream, buffers = payload
     sizes = [*(buffer.nbytes for buffer in buffers), sum(map(len, stream))]
@@ -249,16 +260,18 @@ def _laid_out(payload: Payload) -> tuple[list[Buffer], int]:
         at = _aligned(end)
         if number < len(buffers):
             pieces.append(bytes(at - end))
-    head = _HEADER.pack(_MAGIC, end, len(sizes)) + table
+    head = _HEADER.pack(_MAGIC, end, len(sizes), name.encode()) + table
     pieces[0] = head + bytes(_aligned(len(head)) - len(head))
     return pieces, end
 
 
 def _taken_apart(body: memoryview, path: Path) -> Payload:
     try:
-        magic, size, number = _HEADER.unpack_from(body)
+        magic, size, number, name = _HEADER.unpack_from(body)
         if magic != _MAGIC or size != body.nbytes or not 0 < number <= _SEGMENTS_MAX:
             raise ValueError("its header is not a blob's")
+        if name.rstrip(b"\0").decode("ascii", "replace") != path.name:
+            raise ValueError("it is another value's file")
         segments = []
         behind = _aligned(_HEADER.size + _SEGMENT.size * number)
         for i in range(number):

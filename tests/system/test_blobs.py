@@ -16,7 +16,7 @@ import pytest
 import nbtasks
 from nbtasks import task
 from nbtasks.core.payload import Payload
-from nbtasks.wire.blobs import ORPHAN_S, Blobs
+from nbtasks.wire.blobs import ORPHAN_S, TEMPORARY, Blobs
 from tests.homes import environment
 from tests.journals import fill
 from tests.system import tasks
@@ -123,6 +123,22 @@ def test_what_nobody_refers_to_is_swept_after_an_hour_and_nothing_else(
 
     assert run.result(timeout=60) == b"y" * LARGE
     assert waiting.result(timeout=60) == b"z" * LARGE
+
+
+def test_files_of_a_journal_that_was_set_aside_are_kept(home: Path) -> None:
+    home.mkdir(mode=0o700)
+    (home / "journal.db").write_bytes(b"not a journal" * 1000)
+    reference = Blobs(home).write(Payload([b"x" * LARGE]), "01990000-0000-7000-8000-0000000000ab", 0)
+    old_s = (home / "blobs" / reference.name).stat().st_mtime - ORPHAN_S - 60
+    os.utime(home / "blobs" / reference.name, (old_s, old_s))
+    temporary = home / "blobs" / f"{TEMPORARY}1-dead"
+    temporary.write_bytes(b"half")
+    os.utime(temporary, (old_s, old_s))
+
+    with nbtasks.connect(home):
+        until(lambda: temporary.name not in files(home), "the sweep has been here")
+
+        assert files(home) == [reference.name]
 
 
 def test_with_the_run_go_its_files(home: Path) -> None:

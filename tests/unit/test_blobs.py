@@ -152,6 +152,37 @@ def test_a_missing_a_linked_or_a_foreign_file_is_refused(tmp_path: Path) -> None
         store.open(reference)
 
 
+def test_the_file_of_another_value_is_refused(tmp_path: Path) -> None:
+    store = Blobs(tmp_path)
+    one, other = (store.write(payload([b"s" * 500]), RUN, attempt) for attempt in (1, 2))
+    folder = tmp_path / "blobs"
+    (folder / other.name).rename(folder / one.name)
+
+    with pytest.raises(BlobCorrupt, match="another value's file"):
+        store.open(one)
+
+
+def test_a_named_pipe_in_the_place_of_a_file_does_not_block(tmp_path: Path) -> None:
+    store = Blobs(tmp_path)
+    reference = store.write(payload([b"s" * 500]), RUN, 1)
+    path = tmp_path / "blobs" / reference.name
+    path.unlink()
+    os.mkfifo(path)
+
+    with pytest.raises(BlobCorrupt, match="not a regular file"):
+        store.open(reference)
+
+
+def test_what_cannot_be_removed_is_left(tmp_path: Path) -> None:
+    store = Blobs(tmp_path)
+    (tmp_path / "blobs" / f"{RUN}.0.0" / "inside").mkdir(parents=True)
+    (tmp_path / "blobs").chmod(0o700)
+
+    store.remove([RUN])
+
+    assert sum(store.sweep(lambda run, attempt: False, 1e12)) == 0
+
+
 def test_a_reference_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(BlobCorrupt):
         reference_of(encoded(Reference("name", 1))[:-1])
