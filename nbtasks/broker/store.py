@@ -47,6 +47,7 @@ class Store:
         # the second: where a damaged journal lies now
         self._db, self.set_aside = opening.open_journal(self.path, durability)
         self._cursor = self._db.cursor()
+        self._greatest: RunId | None = None  # no recorded id is greater; None: not known yet
 
     def damaged(self) -> list[Path]:
         """Journals of this home that were set aside."""
@@ -70,6 +71,8 @@ class Store:
             if output.specs:
                 self._write_specs(output)
             if output.new:
+                if self._greatest is not None:
+                    self._greatest = max(self._greatest, *(new.record.run for new in output.new))
                 db.executemany(_INSERT_RUN, map(self._run_row, output.new))
                 db.executemany(_INSERT_STATE, [state_row(new.record) for new in output.new])
             fresh = {new.record.seq for new in output.new}
@@ -104,14 +107,13 @@ class Store:
 
     def _count_ended(self, output: Output) -> None:
         """A start must not have to count a million rows; a run becomes final in one commit only."""
-        ended = [record.state.value for record in output.changed.values() if record.is_final]
-        ended += [
-            n.record.state.value
-            for n in output.new
-            if n.record.is_final and n.record.seq not in output.changed
-        ]
+        # a new run that is final already was changed as well
+        ended: dict[str, int] = {}
+        for record in output.changed.values():
+            if record.is_final:
+                ended[record.state.value] = ended.get(record.state.value, 0) + 1
         if ended:
-            self._db.executemany(_COUNT, Counter(ended).items())
+            self._cursor.executemany(_COUNT, ended.items())
 
     def _remove(self, removed: list[Past]) -> None:
         keys = [(past.seq,) for past in removed]
@@ -181,6 +183,11 @@ class Store:
     # -- reading ------------------------------------------------------------------------------------------
 
     def recorded(self, run: RunId) -> bool:
+        # ids sort by time, so most new ones are greater than all that are here
+        if self._greatest is None:
+            (self._greatest,) = self._db.execute("SELECT coalesce(max(id), '') FROM run").fetchone()
+        if run > self._greatest:
+            return False
         return self._db.execute("SELECT 1 FROM run WHERE id = ?", (run,)).fetchone() is not None
 
     def queries(self, rows_max: int) -> Queries:

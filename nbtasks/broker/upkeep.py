@@ -57,9 +57,14 @@ class Upkeep:
 
     def committed(self, output: Output) -> None:
         """So much was appended to the log."""
-        rows = len(output.new) + len(output.changed) + len(output.values) + len(output.chunks)
-        size = sum(len(value) for _, value in output.values) + sum(len(c[3]) for c in output.chunks)
-        size += sum(len(new.args) for new in output.new)
+        rows, size = len(output.changed), 0
+        for new in output.new:
+            size += len(new.args)
+        for _, value in output.values:
+            size += len(value)
+        for chunk in output.chunks:
+            size += len(chunk[3])
+        rows += len(output.new) + len(output.values) + len(output.chunks)
         self.wrote(_OVERHEAD_PAGES + _ROW_PAGES * rows + size / 4096)
 
     def wrote(self, pages: float) -> None:

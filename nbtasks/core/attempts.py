@@ -106,6 +106,8 @@ class Attempts:
 
     def _take_back(self, now: Now) -> None:
         """Let idle workers have what waits behind a busy one."""
+        if len(self._staff.seats) < 2:
+            return
         idle = list(self._staff.idle())
         if not idle:
             return

@@ -44,6 +44,8 @@ POOL_WORD_S = 1.0  # a worker's exit is the pool's to tell; so long it may take
 DRAIN_S = 30.0  # of a pool that has to stop, if nobody knows any more how long it may take
 CLOSE_MARGIN_S = 5.0  # beyond the drain, until the broker stops without its pools
 
+COMING_AND_GOING = frozenset({HelloClient, HelloWorker, HelloPool, Left, Exited, Draining})
+
 
 class Presence:
     """Who is known, and what follows from their coming and going."""
@@ -105,6 +107,8 @@ class Presence:
 
     def takes(self, peer: PeerId, message: Message, now: Now) -> bool:
         """Handle `message` if it is about coming and going."""
+        if type(message) not in COMING_AND_GOING:
+            return False
         if isinstance(message, HelloClient):
             self._clients[peer] = None
             self._finals.open(peer, message.session)
@@ -120,10 +124,9 @@ class Presence:
             if message.worker not in self._staff.seats:
                 # only now: the pool deletes the marker, and a broker that starts anew would need it
                 self._send(peer, ExitNoted(message.worker))
-        elif isinstance(message, Draining):
-            self._on_draining(peer, now)
         else:
-            return False
+            assert isinstance(message, Draining), message
+            self._on_draining(peer, now)
         return True
 
     # -- coming ----------------------------------------------------------------------------------------
