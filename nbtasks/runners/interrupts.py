@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ class Interruptible:
         self._lock = threading.Lock()
         self._thread: int | None = None
         self._is_over = False
+        self._shields = 0
         self.was_asked = False
 
     def call(self, function: Callable[[], T]) -> T:
@@ -68,8 +70,27 @@ class Interruptible:
             self.was_asked = True
             # a class of its own, because the interpreter raises classes and calls may lie within each other
             self._kind = type("Interrupted", (Interrupted,), {})
-            if self._thread is not None:
+            if self._thread is not None and not self._shields:
                 _set_exception(self._thread, self._kind)
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Within this block of the called thread nothing is raised; it is when the block ends.
+
+        For code of ours that takes locks as logging does: hit between the taking and the `try`, it would
+        keep them for ever.
+        """
+        with self._lock:
+            self._shields += 1
+            if self.was_asked and self._thread is not None:
+                _set_exception(self._thread, None)  # it may be under way
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._shields -= 1
+        if self._kind is not None and not self._shields:
+            raise self._kind
 
 
 def _set_exception(thread: int, kind: type[BaseException] | None) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, NoReturn
@@ -39,6 +40,10 @@ class Course:
     def pause(self, pause_s: float) -> None:
         """Let the time pass."""
         time.sleep(pause_s)
+
+    def shielded(self) -> AbstractContextManager[None]:
+        """A block of ours that must not be interrupted."""
+        return nullcontext()
 
     def timed_out(self, error: Exception) -> None:
         """This error is that of our own time-out, not one of user code."""
@@ -151,6 +156,9 @@ class LocalRun(Run, Course):
     @property
     def _where(self) -> str:
         return f"run {self.name!r} ({self._run})"
+
+    def shielded(self) -> AbstractContextManager[None]:
+        return self._stop.shielded()
 
     # -- executing it -------------------------------------------------------------------------------------
 

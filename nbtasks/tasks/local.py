@@ -104,8 +104,9 @@ class LocalCall:
         pause_s = policy.retry_delay_s(self._spec, failures)
         if pause_s is None:
             raise error
-        self._course.failed(error, pause_s)
-        loglines.retrying(self._spec.name, failures, error, pause_s)
+        with self._course.shielded():
+            self._course.failed(error, pause_s)
+            loglines.retrying(self._spec.name, failures, error, pause_s)
         return pause_s
 
     def _run(self) -> Any:

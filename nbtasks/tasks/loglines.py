@@ -42,9 +42,24 @@ class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # generic from 
     def stream(self) -> Any:
         return sys.stderr
 
+    def handle(self, record: logging.LogRecord) -> Any:
+        # before Python 3.13 logging takes its lock outside of a `try`: a thread that is interrupted there, by
+        # a time-out of a run in it, would keep it for ever
+        passed = self.filter(record)
+        if passed and self.lock is not None:
+            with self.lock:
+                self.emit(record)
+        return passed
+
     def emit(self, record: logging.LogRecord) -> None:
-        if sys.stderr is not None:
-            super().emit(record)
+        stderr = sys.stderr
+        if stderr is None:
+            return
+        try:
+            stderr.write(self.format(record) + self.terminator)
+            stderr.flush()
+        except Exception:
+            self.handleError(record)
 
 
 def _logger(name: str) -> logging.Logger:

@@ -12,6 +12,7 @@ import pytest
 
 import nbtasks
 from nbtasks import ThreadPoolTaskRunner, context, current_run, pickling, task
+from nbtasks.runners.interrupts import Interrupted, Interruptible
 from tests.system.waiting import until
 from tests.unit.submitters import MemorySubmitter
 
@@ -249,6 +250,29 @@ def test_a_pause_between_two_attempts_ends_with_a_cancel() -> None:
     run.cancel()
 
     assert run.wait(HANG_S).name == "Cancelled"
+
+
+def test_an_interrupt_waits_until_a_shielded_block_is_over() -> None:
+    call, inside, asked, went_on = Interruptible(), threading.Event(), threading.Event(), []
+
+    def shielded() -> None:
+        with call.shielded():
+            inside.set()
+            asked.wait(HANG_S)
+            went_on.append("inside")
+        went_on.append("behind")
+
+    def interrupt() -> None:
+        inside.wait(HANG_S)
+        call.interrupt()
+        asked.set()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(Interrupted):
+        call.call(shielded)
+    thread.join()
+    assert went_on == ["inside"]
 
 
 def test_a_run_that_ended_cannot_be_cancelled() -> None:
