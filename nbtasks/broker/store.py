@@ -107,11 +107,13 @@ class Store:
 
     def _count_ended(self, output: Output) -> None:
         """A start must not have to count a million rows; a run becomes final in one commit only."""
-        # a new run that is final already was changed as well
         ended: dict[str, int] = {}
         for record in output.changed.values():
             if record.is_final:
                 ended[record.state.value] = ended.get(record.state.value, 0) + 1
+        for new in output.new:
+            if new.record.is_final and new.record.seq not in output.changed:
+                ended[new.record.state.value] = ended.get(new.record.state.value, 0) + 1
         if ended:
             self._cursor.executemany(_COUNT, ended.items())
 
