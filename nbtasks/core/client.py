@@ -211,6 +211,10 @@ class Client:
         if message.boot == self._boot or message.session != self._hello.session:
             # of another session: finals would be numbered as we do not expect, so the Hello is said again
             return
+        if self._boot:
+            # two brokers answered one Hello, and it is not known which of them lives
+            self.lost(now)
+            return
         self._boot, self._hello_at = message.boot, None
         effects.events.append(Connected(message.pid))
         for request in list(self._watches):

@@ -121,6 +121,15 @@ def test_a_welcome_to_an_earlier_hello_is_ignored() -> None:
     assert client.tick(at(1)).sends == [m.HelloClient("1", "3.11", 5, "here", session=2)]
 
 
+def test_if_two_brokers_answer_one_hello_it_is_said_again() -> None:
+    client = welcomed_client()
+
+    client.handle(m.Welcome("former", 2), at(1))
+
+    assert not client.is_connected
+    assert client.tick(at(1)).sends == [m.HelloClient("1", "3.11", 5, "here", session=2)]
+
+
 def test_an_end_of_an_earlier_session_is_ignored() -> None:
     client = welcomed_client()
     client.submit(submit("r"), at(0))
