@@ -28,7 +28,7 @@ from nbtasks.broker.store import Store
 from nbtasks.broker.sweep import Sweep
 from nbtasks.broker.watches import Watches
 from nbtasks.core import codec, events
-from nbtasks.core.broker import Broker, Limits
+from nbtasks.core.broker import QUERIES, Broker, Limits
 from nbtasks.core.messages import (
     PROTOCOL,
     BoardRow,
@@ -37,7 +37,6 @@ from nbtasks.core.messages import (
     HelloPool,
     HelloWorker,
     Left,
-    Message,
     PeerId,
     Rejected,
     RunFilter,
@@ -57,6 +56,7 @@ from nbtasks.wire.blobs import Blobs
 from nbtasks.wire.connection import Connection
 from nbtasks.wire.keys import Keys
 from nbtasks.wire.lock import HomeLock
+from nbtasks.wire.outbox import Outboxes
 from nbtasks.wire.process import ProcessWatch
 from nbtasks.wire.sockets import BROKER, BrokerSockets, Received, Subscription
 
@@ -100,6 +100,8 @@ class Daemon:
         self._store = Store(home / "journal.db", settings.durability)
         self._restored = self._store.restore()
         self._reader = Reader(self._store.path, settings.runs_listed_max)
+        self._outboxes = Outboxes(home)
+        self._has_adopted = False  # in this pass
         self._blobs = Blobs(home)
         self._blob_sweep: Iterator[int] | None = None
         self._queries = self._store.queries(events.ROWS_MAX)
@@ -109,7 +111,12 @@ class Daemon:
         self._wake_reading, self._wake_writing = os.pipe()
         self._watches = Watches()
         self._broker = Broker(
-            Limits(queue_limit=settings.queue_limit, idle_stop_s=settings.idle_stop_s),
+            Limits(
+                queue_limit=settings.queue_limit,
+                idle_stop_s=settings.idle_stop_s,
+                # an outbox is not synced to the disk
+                allows_promises=settings.durability == "process",
+            ),
             secrets.token_hex(8),
             clock.now(),
             pid=os.getpid(),
@@ -166,6 +173,7 @@ class Daemon:
         self._broker.tick(now)
         self._sweep.step(now, busy=bool(frames))
         is_last = self._act(now)
+        self._has_adopted = False
         self._attribute()
         return is_last
 
@@ -180,6 +188,7 @@ class Daemon:
             for peer, record in output.peers.items():
                 if record is None:
                     self._forget(peer)
+        self._outboxes.remove_left()
         self._answers.perform(output, now.mono_s)
         for peer, wish in self._answers.prunes:
             self._sweep.ask(peer, wish, now)
@@ -227,11 +236,21 @@ class Daemon:
             if not access.may_say(received.role, message):
                 self._drop(f"{peer} may only observe, but said {type(message).__name__}", now)
                 continue
-            self._broker.handle(peer, self._interned(message), now)
+            if isinstance(message, QUERIES) and not self._has_adopted:
+                self._adopt(now)
+            if isinstance(message, Submit):
+                message = self._interned(message)
+            self._broker.handle(peer, message, now)
             if isinstance(message, (HelloClient, HelloWorker, HelloPool)):
                 self._watches.hello(peer, message)
             elif isinstance(message, Left):
                 self._forget(peer)
+
+    def _adopt(self, now: Now) -> None:
+        """Record what is in outboxes: clients that are dead or not heard yet may have told of it."""
+        self._has_adopted = True
+        for submit in self._outboxes.read():
+            self._broker.adopt(self._interned(submit), now)
 
     def _on_subscription(self, subscription: Subscription, now: Now) -> None:
         if not subscription.peer:
@@ -266,10 +285,8 @@ class Daemon:
         self._watches.forget(peer)
         self._answers.forget(peer)
 
-    def _interned(self, message: Message) -> Message:
+    def _interned(self, message: Submit) -> Submit:
         """Let equal specs be one object: a queued run must not cost a spec of its own."""
-        if not isinstance(message, Submit):
-            return message
         spec = self._intern(message.spec)[0]
         return message if spec is message.spec else msgspec.structs.replace(message, spec=spec)
 
@@ -343,6 +360,8 @@ class Daemon:
         if self._upkeep.checked_at:
             self._store.checked(self._upkeep.checked_at)
             self._upkeep.checked_at = 0.0
+        self._outboxes.find_left()
+        self._adopt(now)
         self._sweep_blobs()
         if not self._lock.is_intact():
             self._close(f"{self._home} was deleted or replaced", 0.0, now)

@@ -194,7 +194,7 @@ class Client:
 
     def _wait_recorded(self, link: Link, message: Submit) -> None:
         def is_recorded() -> bool:
-            return link.is_recorded(message.batch)
+            return link.outcomes.is_recorded(message.batch)
 
         problem = f"the broker of {self.home} has not answered within {SUBMIT_S:g} s"
         try:
@@ -227,10 +227,10 @@ class Client:
         link = self._opened()
         request = link.ask(make)
         try:
-            if not link.wait(lambda: link.has_answer(request), ANSWER_S):
+            if not link.wait(lambda: link.outcomes.has_answer(request), ANSWER_S):
                 who = f"the broker of {self.home} (pid {link.broker_pid})"
                 raise BrokerUnavailable(f"{who} has not answered within {ANSWER_S:g} s")
-            answer = link.answer(request)
+            answer = link.outcomes.answer(request)
         finally:
             link.forget(request)
         if isinstance(answer, NotDone):

@@ -19,15 +19,16 @@ from pathlib import Path
 from typing import Union
 from weakref import WeakValueDictionary
 
+import msgspec
+
+from nbtasks.client.outcomes import Outcomes
 from nbtasks.client.way import START_S, Way
 from nbtasks.context import Fate
 from nbtasks.core.client import (
-    Answered,
     BrokerClosed,
     ClientEffects,
     Event,
-    NotRecorded,
-    Recorded,
+    OutboxDone,
     RunEnded,
     RunMissing,
     Turned,
@@ -39,9 +40,10 @@ from nbtasks.core.events import BOARD, run_topic
 from nbtasks.core.messages import Board, Ended, HelloClient, Message, RunChanged, RunId, Submit
 from nbtasks.core.observer import BOARD_NAME, BoardSeen, RunSeen
 from nbtasks.core.version import VERSION
-from nbtasks.errors import BrokerUnavailable, NbtasksError, QueueFull, VersionMismatch
+from nbtasks.errors import BrokerUnavailable, NbtasksError, VersionMismatch
 from nbtasks.wire import clock
 from nbtasks.wire.alive import host_name
+from nbtasks.wire.outbox import Outbox
 
 HANDSHAKE_LOOK_S = 0.1  # between two looks whether our key was refused
 QUIET_S = 0.03  # without a caller, before our own thread listens
@@ -67,6 +69,7 @@ class Link:
     def __init__(self, home: Path, starts: bool) -> None:
         self._home = home
         self._way = Way(home, starts)
+        self._outbox = Outbox(home, self._way.peer)
         self._machine = Machine(
             HelloClient(VERSION, f"{sys.version_info[0]}.{sys.version_info[1]}", os.getpid(), host_name())
         )
@@ -81,9 +84,7 @@ class Link:
         self._is_over = False
         self._is_stopped = False  # the broker was stopped on purpose, or is gone for good
         self._trouble: NbtasksError | None = None  # why nobody will be answered
-        self._recorded: set[str] = set()
-        self._refused: dict[str, NbtasksError] = {}
-        self._answers: dict[int, Message] = {}
+        self.outcomes = Outcomes()
         self._fates: WeakValueDictionary[RunId, Fate] = WeakValueDictionary()
         self._kept: dict[RunId, Fate] = {}
         self._observers: dict[RunId, list[Look]] = {}
@@ -138,20 +139,15 @@ class Link:
     # -- what callers want --------------------------------------------------------------------------------
 
     def submit(self, message: Submit, fates: Iterable[Fate]) -> None:
-        """Say it until it is answered."""
+        """Say it until it is answered; if it may be promised it is recorded now."""
         with self._lock:
             for fate in fates:
                 self._fates[fate.run] = fate
+            if len(message.runs) == 1 and self._machine.may_promise():
+                promised = msgspec.structs.replace(message, promised=True)
+                if self._outbox.put(promised):
+                    message = promised
             self._perform(self._machine.submit(message, clock.now()))
-
-    def is_recorded(self, batch: str) -> bool:
-        """Whether this batch is recorded; raises if it is refused."""
-        if batch in self._recorded:
-            self._recorded.discard(batch)
-            return True
-        if batch in self._refused:
-            raise self._refused.pop(batch)
-        return False
 
     def abandon(self, batch: str) -> None:
         """Nobody waits for this batch to be recorded any more."""
@@ -165,17 +161,11 @@ class Link:
             self._perform(self._machine.request(make(number), clock.now()))
         return number
 
-    def has_answer(self, request: int) -> bool:
-        return request in self._answers
-
-    def answer(self, request: int) -> Message | None:
-        return self._answers.pop(request, None)
-
     def forget(self, request: int) -> None:
         """Nobody waits for this answer any more."""
         with self._lock:
             self._machine.forget(request)
-            self._answers.pop(request, None)
+            self.outcomes.answer(request)
 
     def fates(self, runs: Iterable[RunId]) -> list[Fate]:
         """The fates of these runs, watched."""
@@ -363,6 +353,8 @@ class Link:
                 self._way.wake()
 
     def _on_event(self, event: Event) -> None:
+        if self.outcomes.take(event):
+            return
         if isinstance(event, RunEnded):
             self._settle(event.ended.run, event.ended)
         elif isinstance(event, RunMissing):
@@ -371,13 +363,8 @@ class Link:
             self._due += [partial(look, event.board) for look in self._observers.get(BOARD_NAME, ())]
         elif isinstance(event, RunSeen):
             self._due += [partial(look, event.run) for look in self._observers.get(event.run.run, ())]
-        elif isinstance(event, Recorded):
-            self._recorded.add(event.batch)
-        elif isinstance(event, NotRecorded):
-            error = QueueFull if event.code == "queue_full" else NbtasksError
-            self._refused[event.batch] = error(event.reason)
-        elif isinstance(event, Answered):
-            self._answers[event.request] = event.message
+        elif isinstance(event, OutboxDone):
+            self._outbox.clear()
         elif isinstance(event, Turned):
             kind = VersionMismatch if event.code == "version" else BrokerUnavailable
             self._fail(kind(f"the broker of {self._home} refused us: {event.reason}"))
@@ -446,3 +433,4 @@ class Link:
         with self._lock:
             if not self._callers and not (self._thread is not None and self._thread.is_alive()):
                 self._way.close()
+                self._outbox.close()

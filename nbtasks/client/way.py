@@ -37,7 +37,7 @@ class Way:
     def __init__(self, home: Path, starts: bool) -> None:
         self.home = home
         self._starts = starts
-        self._peer = ids.peer_id("c")
+        self.peer = ids.peer_id("c")
         self._connection: Connection | None = None
         self._watch: ProcessWatch | None = None
         self._life = select.poll()
@@ -93,7 +93,7 @@ class Way:
         if self.sockets is None or before is None or _keys(before) != _keys(found):
             if self.sockets is not None:
                 self.sockets.close()
-            self.sockets = PeerSockets(found, self._peer, for_client)
+            self.sockets = PeerSockets(found, self.peer, for_client)
         is_new = before is None or (before.pid, before.born) != (found.pid, found.born)
         if is_new:
             if self._watch is not None:

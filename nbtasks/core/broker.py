@@ -15,9 +15,9 @@ import msgspec
 from nbtasks.core.attempts import Attempts
 from nbtasks.core.events import Events
 from nbtasks.core.finals import Finals
+from nbtasks.core.intake import Intake
 from nbtasks.core.ledger import Ledger
 from nbtasks.core.messages import (
-    Accepted,
     Acked,
     Beat,
     BoardFound,
@@ -37,7 +37,6 @@ from nbtasks.core.messages import (
     PeerId,
     Printed,
     Prune,
-    Refused,
     Returned,
     RunId,
     SetPool,
@@ -56,7 +55,8 @@ from nbtasks.core.retention import Bounds, Past, leaving
 from nbtasks.core.staff import Staff
 from nbtasks.core.timers import Timers
 
-REFUSED_MAX = 10_000  # refused batches that are remembered
+# what is asked of runs by whoever knows their ids: before it is answered, outboxes are to be adopted
+QUERIES = (Watch, Cancel, GetRun, GetRuns, GetValue, GetOutput, GetStatus, GetBoard, Prune)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -64,6 +64,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     queue_limit: int = 200_000  # live runs
     idle_stop_s: float = 900.0  # without clients, live runs and pools that stay
+    allows_promises: bool = True  # a submit counts as recorded once it is in an outbox
 
 
 def _always_new(run: RunId) -> bool:
@@ -104,15 +105,15 @@ class Broker:
         self._limits = limits
         self._boot = boot
         self._pid = pid
-        self._recorded = recorded
-        self._spec_id = spec_id
-        self._known_specs: set[str] = set()
-        self._refused: dict[str, Refused] = {}  # by batch, oldest first
         self._timers = Timers()
         self._ledger = Ledger()
         self._queue = ReadyQueue()
         self._staff = Staff()
         self._finals = Finals(self._timers)
+        self._intake = Intake(
+            self._ledger, self._queue, self._finals, self._timers, recorded, spec_id,
+            limits.queue_limit, limits.allows_promises,
+        )  # fmt: skip
         self._attempts = Attempts(self._ledger, self._queue, self._staff, self._finals, self._timers)
         self._presence = Presence(
             boot, pid, self._ledger, self._queue, self._staff, self._finals, self._attempts, self._timers
@@ -188,6 +189,10 @@ class Broker:
             return
         self._handlers[type(message)](message, peer, now)
 
+    def adopt(self, message: Submit, now: Now) -> None:
+        """Take a promised submit that was read from an outbox; its sender may be gone."""
+        self._intake.adopt(message, now)
+
     def subscribed(self, peer: PeerId, now: Now) -> None:
         """The subscription of `peer` was seen: what is published for it from now on reaches it."""
         self._presence.subscribed(peer, now)
@@ -260,8 +265,7 @@ class Broker:
 
     def forget_specs(self, spec_ids: list[str], upto: int) -> None:
         """No run with a sequence number up to `upto` has these specs: they leave if no later one has them."""
-        self._known_specs.difference_update(spec_ids)
-        self._ledger.out.unused = (upto, spec_ids)
+        self._intake.forget_specs(spec_ids, upto)
 
     def waiting_reason(self, run: RunId) -> str:
         """Why a queued run is not given to anybody; "" if it will be, or is not queued."""
@@ -285,55 +289,11 @@ class Broker:
     # -- from clients ----------------------------------------------------------------------------------
 
     def _on_submit(self, message: Submit, peer: PeerId, now: Now) -> None:
-        first = message.runs[0].run if message.runs else ""
-        if not message.runs:
-            self._send(peer, Accepted(message.batch))
-            return
-        if self._is_recorded(first):
-            # a batch is recorded whole or not at all, so its first run speaks for it
-            self._send(peer, Accepted(message.batch))
-            if message.watch:
-                self._watch(peer, [new.run for new in message.runs], now)
-            return
-        if refused := self._refuses(message):
-            self._send(peer, refused)
-            return
-        spec_id = self._spec_id(message.spec)
-        if spec_id not in self._known_specs:
-            self._known_specs.add(spec_id)
-            self._ledger.out.specs.append((spec_id, message.spec, message.code))
-        for new in message.runs:
-            record = self._ledger.add(new, message, spec_id, now.unix_s)
-            self._queue.add(record)
-            if message.watch:
-                self._finals.watch(peer, new.run)
-        self._send(peer, Accepted(message.batch))
-
-    def _is_recorded(self, run: RunId) -> bool:
-        return run in self._ledger.runs or self._ledger.is_new(run) or self._recorded(run)
-
-    def _refuses(self, message: Submit) -> Refused | None:
-        """Say no to a batch for which there is no room; a copy of it that comes later is told the same."""
-        if message.batch not in self._refused:
-            live, limit = len(self._ledger.runs), self._limits.queue_limit
-            if live + len(message.runs) <= limit:
-                return None
-            reason = f"{live} runs are waiting or running; the queue limit is {limit}"
-            self._refused[message.batch] = Refused(message.batch, "queue_full", reason)
-            if len(self._refused) > REFUSED_MAX:
-                del self._refused[next(iter(self._refused))]
-        return self._refused[message.batch]
+        self._intake.submit(message, peer, now)
 
     def _on_watch(self, message: Watch, peer: PeerId, now: Now) -> None:
-        self._watch(peer, message.runs, now)
+        self._finals.watch_all(peer, message.runs, self._ledger.runs, now, self._ledger.out)
         self._send(peer, Done(message.request))
-
-    def _watch(self, peer: PeerId, runs: Iterable[RunId], now: Now) -> None:
-        for run in runs:
-            if run in self._ledger.runs:
-                self._finals.watch(peer, run)
-            else:
-                self._finals.tell(peer, run, now, self._ledger.out)
 
     def _on_noted(self, message: Noted, peer: PeerId, now: Now) -> None:
         self._finals.noted(peer, message.session, message.upto, now, self._ledger.out)
@@ -384,6 +344,8 @@ class Broker:
     def _due(self, kind: str, subject: Any, now: Now) -> None:
         if kind == "finals":
             self._finals.repeat(subject, now, self._ledger.out)
+        elif kind == "accept":
+            self._intake.accept_late(subject)
         elif kind == "due":
             run, attempt, until = subject
             record = self._ledger.runs.get(run)

@@ -50,6 +50,8 @@ AGAIN_S = 0.25  # pause before a request is said again for which the broker had 
 BEAT_S = 2.0  # a Beat so often while a run is watched
 WATCH_RUNS_MAX = 1000  # ids in one Watch
 NOTE_S = 0.05  # a Noted waits so long for a message that it can travel with
+PROMISED_MAX = 128  # submits of which nobody knows yet whether the broker has them
+ROOM_RUNS_MIN = 1000  # of the queue limit, below which every submit is asked for
 NOTE_FINALS_MAX = 128  # unless so many finals are not noted; well below what a broker has in flight
 
 
@@ -90,6 +92,10 @@ class BrokerClosed(NamedTuple):
     """The broker stops on purpose."""
 
 
+class OutboxDone(NamedTuple):
+    """Everything that was promised is recorded by the broker: the outbox is needed no more."""
+
+
 class Answered(NamedTuple):
     """A request is answered by `message`."""
 
@@ -99,7 +105,8 @@ class Answered(NamedTuple):
 
 Answer = Union[Runs, RunFound, Value, Output, Status, BoardFound, Pruned, Done, NotDone]
 Event = Union[
-    Connected, Turned, Recorded, NotRecorded, RunEnded, RunMissing, BrokerClosed, Answered, BoardSeen, RunSeen
+    Connected, Turned, Recorded, NotRecorded, RunEnded, RunMissing, BrokerClosed, OutboxDone, Answered,
+    BoardSeen, RunSeen,
 ]  # fmt: skip
 
 
@@ -125,6 +132,8 @@ class Client:
         self._boot = ""
         self._hello_at: float | None = 0.0
         self._submits: dict[str, _Open] = {}
+        self._promised: dict[RunId, str] = {}  # run -> its open batch
+        self._room = 0  # runs that the broker would record without refusing
         self._requests: dict[int, _Open] = {}
         self._watches: dict[int, tuple[RunId, ...]] = {}  # requests of our own making
         self._watched: dict[RunId, None] = {}  # not known to have ended
@@ -138,13 +147,25 @@ class Client:
 
     # -- from the caller -------------------------------------------------------------------------------
 
+    def may_promise(self) -> bool:
+        """Whether a submit of one run may count as recorded once it is in the outbox."""
+        return bool(self._boot) and len(self._submits) < PROMISED_MAX and self._room > ROOM_RUNS_MIN
+
     def submit(self, message: Submit, now: Now) -> ClientEffects:
-        """Have this batch recorded; ends in Recorded or NotRecorded."""
+        """Have this batch recorded; ends in Recorded (at once if it is promised) or NotRecorded.
+
+        A promised one must be in the outbox by now, and allowed by `may_promise`.
+        """
         session = self._hello.session if self._boot else 0
         self._submits[message.batch] = opened = _Open(message, now.mono_s + REPEAT_S, session=session)
         if message.watch:
             self._watched.update(dict.fromkeys(run.run for run in message.runs))
-        return ClientEffects(sends=[*self._flush_note(), opened.message] if self._boot else [])
+        effects = ClientEffects(sends=[*self._flush_note(), opened.message] if self._boot else [])
+        if message.promised:
+            self._room -= len(message.runs)
+            self._promised.update(dict.fromkeys((run.run for run in message.runs), message.batch))
+            effects.events.append(Recorded(message.batch))
+        return effects
 
     def watch(self, runs: list[RunId], now: Now) -> ClientEffects:
         """Learn how these runs end; each ends in RunEnded or RunMissing."""
@@ -241,7 +262,11 @@ class Client:
     @_on.register
     def _on_accepted(self, message: Accepted, now: Now, effects: ClientEffects) -> None:
         if opened := self._submits.pop(message.batch, None):
-            effects.events.append(Recorded(message.batch))
+            self._room = message.room
+            if opened.message.promised:  # type: ignore[attr-defined]
+                self._keep_promise(opened.message.runs[0].run, effects)  # type: ignore[attr-defined]
+            else:
+                effects.events.append(Recorded(message.batch))
             if opened.session != self._hello.session:
                 # it may answer what we said in a session that is over, with all that was told in it
                 runs = [run.run for run in opened.message.runs if run.run in self._watched]  # type: ignore[attr-defined]
@@ -255,9 +280,13 @@ class Client:
 
     @_on.register
     def _on_ended(self, message: Ended, now: Now, effects: ClientEffects) -> None:
-        if self._note(message.session, message.number, now, effects) and message.run in self._watched:
-            del self._watched[message.run]
-            effects.events.append(RunEnded(message))
+        if self._note(message.session, message.number, now, effects):
+            if batch := self._promised.get(message.run):
+                del self._submits[batch]
+                self._keep_promise(message.run, effects)
+            if message.run in self._watched:
+                del self._watched[message.run]
+                effects.events.append(RunEnded(message))
 
     @_on.register
     def _on_missing(self, message: Missing, now: Now, effects: ClientEffects) -> None:
@@ -346,6 +375,7 @@ class Client:
         """Raise AssertionError if the machine contradicts itself."""
         assert all(number > self._noted for number in self._early), (self._noted, self._early)
         assert set(self._watches) <= set(self._requests), (self._watches, self._requests)
+        assert set(self._promised.values()) <= set(self._submits), (self._promised, self._submits)
 
     # -- pieces ----------------------------------------------------------------------------------------
 
@@ -371,11 +401,18 @@ class Client:
         self._arrived, self._note_at = 0, None
         return [Noted(self._hello.session, self._noted)]
 
+    def _keep_promise(self, run: RunId, effects: ClientEffects) -> None:
+        """The broker has recorded this run, which was promised."""
+        del self._promised[run]
+        if not self._promised:
+            effects.events.append(OutboxDone())
+
     def _new_session(self) -> None:
         """Nothing is known of what the broker told; finals are numbered from 1 again."""
         self._hello = msgspec.structs.replace(self._hello, session=self._hello.session + 1)
         self._noted, self._early = 0, set()
         self._arrived, self._note_at = 0, None
+        self._room = 0
 
     def _ask_observed(self, now: Now) -> ClientEffects:
         effects = ClientEffects()

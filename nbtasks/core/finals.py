@@ -6,6 +6,7 @@ Only ids wait here; what is told is read from the committed row when it is sent.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Container, Iterable
 
 from nbtasks.core.messages import PeerId, RunId
 from nbtasks.core.records import Now, Output, TellEnd
@@ -16,7 +17,7 @@ REPEAT_S = 0.5  # pause before un-noted finals are told again; doubled up to REP
 REPEAT_S_MAX = 8.0
 
 
-class _Outbox:
+class _Account:
     """What one client has to be told."""
 
     def __init__(self, session: int) -> None:
@@ -33,24 +34,24 @@ class Finals:
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
-        self._outboxes: dict[PeerId, _Outbox] = {}
+        self._accounts: dict[PeerId, _Account] = {}
         self._watchers: dict[RunId, tuple[PeerId, ...]] = {}
         self._alone: tuple[PeerId, ...] = ()  # the last one of one client: the runs of a batch share it
 
     def open(self, client: PeerId, session: int) -> None:
         """A client said Hello; in a new session numbering starts anew, a repeated Hello changes nothing."""
-        known = self._outboxes.get(client)
+        known = self._accounts.get(client)
         if known is None or known.session < session:
-            self._outboxes[client] = _Outbox(session)
+            self._accounts[client] = _Account(session)
 
     def session(self, client: PeerId) -> int:
         """The session within which finals of this client are numbered; 1 if it is no client."""
-        outbox = self._outboxes.get(client)
-        return outbox.session if outbox else 1
+        account = self._accounts.get(client)
+        return account.session if account else 1
 
     def close(self, client: PeerId) -> None:
         """The client is gone; its watches are forgotten as their runs end."""
-        self._outboxes.pop(client, None)
+        self._accounts.pop(client, None)
 
     def watch(self, client: PeerId, run: RunId) -> None:
         """Tell this client when the live `run` ends."""
@@ -62,11 +63,21 @@ class Finals:
         elif client not in watchers:
             self._watchers[run] = (*watchers, client)
 
+    def watch_all(
+        self, client: PeerId, runs: Iterable[RunId], live: Container[RunId], now: Now, out: Output
+    ) -> None:
+        """Tell this client how these runs end, of those that are not live at once."""
+        for run in runs:
+            if run in live:
+                self.watch(client, run)
+            else:
+                self.tell(client, run, now, out)
+
     def tell(self, client: PeerId, run: RunId, now: Now, out: Output) -> None:
         """Tell this client now what the table knows of `run`."""
-        if outbox := self._outboxes.get(client):
-            outbox.waiting.append(run)
-            self._fill(client, outbox, now, out)
+        if account := self._accounts.get(client):
+            account.waiting.append(run)
+            self._fill(client, account, now, out)
 
     def ended(self, run: RunId, now: Now, out: Output) -> None:
         """`run` became final: tell everybody who watches it."""
@@ -76,43 +87,43 @@ class Finals:
     def owed(self) -> set[RunId]:
         """Runs that ended and of which somebody is still to be told."""
         owed: set[RunId] = set()
-        for outbox in self._outboxes.values():
-            owed.update(outbox.waiting)
-            owed.update(run for _, run in outbox.in_flight)
+        for account in self._accounts.values():
+            owed.update(account.waiting)
+            owed.update(run for _, run in account.in_flight)
         return owed
 
     def noted(self, client: PeerId, session: int, upto: int, now: Now, out: Output) -> None:
-        outbox = self._outboxes.get(client)
-        if outbox is None or outbox.session != session:
+        account = self._accounts.get(client)
+        if account is None or account.session != session:
             return
-        before = len(outbox.in_flight)
-        while outbox.in_flight and outbox.in_flight[0][0] <= upto:
-            outbox.in_flight.popleft()
-        if len(outbox.in_flight) < before:
-            outbox.pause_s = REPEAT_S
-        if outbox.waiting:
-            self._fill(client, outbox, now, out)
+        before = len(account.in_flight)
+        while account.in_flight and account.in_flight[0][0] <= upto:
+            account.in_flight.popleft()
+        if len(account.in_flight) < before:
+            account.pause_s = REPEAT_S
+        if account.waiting:
+            self._fill(client, account, now, out)
 
     def repeat(self, client: PeerId, now: Now, out: Output) -> None:
         """A timer of ours is due: tell again what was not noted in time."""
-        outbox = self._outboxes.get(client)
-        if outbox is None or outbox.repeat_at is None or outbox.repeat_at > now.mono_s:
+        account = self._accounts.get(client)
+        if account is None or account.repeat_at is None or account.repeat_at > now.mono_s:
             return
-        outbox.repeat_at = None
-        if outbox.in_flight:
-            outbox.pause_s = min(2 * outbox.pause_s, REPEAT_S_MAX)
-            out.sends += [TellEnd(client, outbox.session, number, run) for number, run in outbox.in_flight]
-            self._arm(client, outbox, now)
+        account.repeat_at = None
+        if account.in_flight:
+            account.pause_s = min(2 * account.pause_s, REPEAT_S_MAX)
+            out.sends += [TellEnd(client, account.session, number, run) for number, run in account.in_flight]
+            self._arm(client, account, now)
 
-    def _fill(self, client: PeerId, outbox: _Outbox, now: Now, out: Output) -> None:
-        while outbox.waiting and len(outbox.in_flight) < IN_FLIGHT_MAX:
-            outbox.last_number += 1
-            run = outbox.waiting.popleft()
-            outbox.in_flight.append((outbox.last_number, run))
-            out.sends.append(TellEnd(client, outbox.session, outbox.last_number, run))
-        self._arm(client, outbox, now)
+    def _fill(self, client: PeerId, account: _Account, now: Now, out: Output) -> None:
+        while account.waiting and len(account.in_flight) < IN_FLIGHT_MAX:
+            account.last_number += 1
+            run = account.waiting.popleft()
+            account.in_flight.append((account.last_number, run))
+            out.sends.append(TellEnd(client, account.session, account.last_number, run))
+        self._arm(client, account, now)
 
-    def _arm(self, client: PeerId, outbox: _Outbox, now: Now) -> None:
-        if outbox.repeat_at is None:
-            outbox.repeat_at = now.mono_s + outbox.pause_s
-            self._timers.add(outbox.repeat_at, "finals", client)
+    def _arm(self, client: PeerId, account: _Account, now: Now) -> None:
+        if account.repeat_at is None:
+            account.repeat_at = now.mono_s + account.pause_s
+            self._timers.add(account.repeat_at, "finals", client)

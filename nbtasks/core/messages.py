@@ -13,7 +13,7 @@ from typing import Union
 
 import msgspec
 
-PROTOCOL = 1  # raised whenever a message changes in a way the other side would misread
+PROTOCOL = 2  # raised whenever a message changes in a way the other side would misread
 
 RunId = str  # canonical UUIDv7, 36 characters
 PeerId = str  # "c-…" client, "w-…" worker, "p-…" pool; fresh at each start, so it is the incarnation too
@@ -239,6 +239,7 @@ class Submit(Message, frozen=True):
     runs: tuple[NewRun, ...]
     parent: RunId = ""
     watch: bool = True
+    promised: bool = False  # in my outbox: nobody waits for the Accepted, a refusal would come late
 
 
 class Watch(Message, frozen=True):
@@ -357,6 +358,7 @@ class Accepted(Message, frozen=True):
     """Every run of the batch is recorded."""
 
     batch: str
+    room: int = 0  # so many more runs would be recorded, if nobody else submitted
 
 
 class Refused(Message, frozen=True):

@@ -11,6 +11,7 @@ from nbtasks.core.records import Now, Output, Publish, PushRun, RunRecord, Send,
 from nbtasks.core.states import State
 
 SPEC = m.Spec("m:f", "f", "3.11", "digest")
+ROOM = Limits().queue_limit
 HELLO_CLIENT = m.HelloClient("1", "3.11", 5, "here")
 HELLO_POOL = m.HelloPool("1", "3.11", 6, 1.0, "here", True, None, 0, 2, False)
 HELLO_WORKER = m.HelloWorker("1", "3.11", 7, 1.0, "here", "p-1", "/marker", None)
@@ -27,6 +28,11 @@ def spec(**options: Any) -> m.Spec:
 
 def submit(*runs: str, batch: str = "b", spec: m.Spec = SPEC) -> m.Submit:
     return m.Submit(batch, spec, b"code", tuple(m.NewRun(run, b"args") for run in runs))
+
+
+def promised(run: str) -> m.Submit:
+    """What a client says of a run that is in its outbox."""
+    return m.Submit(f"b-{run}", SPEC, b"code", (m.NewRun(run, b"args"),), promised=True)
 
 
 class Desk:

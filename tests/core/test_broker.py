@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from copy import copy
 
-from nbtasks.core import attempts, staff
+from nbtasks.core import attempts, intake, staff
 from nbtasks.core import messages as m
 from nbtasks.core.broker import Broker, Limits
 from nbtasks.core.records import Send, WorkerRecord
 from nbtasks.core.states import State
-from tests.core.given import HELLO_WORKER, Desk, at, desk, finished, kept, submit
+from tests.core.given import HELLO_WORKER, ROOM, Desk, at, desk, finished, kept, promised, submit
 
 # -- submits ------------------------------------------------------------------------------------------
 
@@ -21,7 +21,7 @@ def test_a_batch_is_recorded_and_then_accepted() -> None:
 
     assert [new.record.run for new in broker.output.new] == ["r", "s"]
     assert [record.seq for record in broker.rows.values()] == [1, 2]
-    assert said == [("c-1", m.Accepted("b"))]
+    assert said == [("c-1", m.Accepted("b", ROOM - 2))]
 
 
 def test_a_repeated_submit_is_accepted_again_and_nothing_is_written() -> None:
@@ -31,7 +31,7 @@ def test_a_repeated_submit_is_accepted_again_and_nothing_is_written() -> None:
     said = broker.hears("c-1", submit("r"))
 
     assert not broker.output.writes
-    assert said == [("c-1", m.Accepted("b"))]
+    assert said == [("c-1", m.Accepted("b", ROOM - 1))]
 
 
 def test_a_repeated_submit_of_a_run_that_is_over_tells_its_end() -> None:
@@ -41,7 +41,7 @@ def test_a_repeated_submit_of_a_run_that_is_over_tells_its_end() -> None:
     said = broker.hears("c-1", submit("r", batch="b-r"))
 
     assert not broker.output.writes
-    assert said == [("c-1", m.Accepted("b-r")), ("c-1", "end", "r", 2)]
+    assert said == [("c-1", m.Accepted("b-r", ROOM)), ("c-1", "end", "r", 2)]
 
 
 def test_a_run_that_ends_in_the_pass_that_records_it_is_recorded_once() -> None:
@@ -70,6 +70,69 @@ def test_a_refused_batch_stays_refused_though_there_is_room_when_its_copy_arrive
     assert broker.hears("c-1", submit("s")) == refused
 
 
+def test_a_promised_submit_is_accepted_late_and_together_with_others() -> None:
+    broker = Desk().with_client()
+
+    assert broker.hears("c-1", promised("r"), promised("s")) == []
+    assert set(broker.rows) == {"r", "s"}
+    assert broker.passes(intake.ACCEPT_S) == [
+        ("c-1", m.Accepted("b-r", ROOM - 2)),
+        ("c-1", m.Accepted("b-s", ROOM - 2)),
+    ]
+
+
+def test_a_promised_submit_whose_end_was_told_is_not_accepted() -> None:
+    broker = desk()
+    broker.hears("c-1", promised("r"))
+
+    assert ("c-1", "end", "r", 1) in broker.hears("w-1", finished("r"))
+    assert "Accepted" not in str(broker.passes(1.0))
+
+
+def test_many_promised_submits_do_not_wait_to_be_accepted() -> None:
+    broker = Desk().with_client()
+
+    said = broker.hears("c-1", *(promised(f"r{i}") for i in range(intake.ACCEPTS_MAX + 1)))
+
+    assert len(said) == intake.ACCEPTS_MAX
+
+
+def test_a_promised_submit_that_is_said_again_is_accepted_at_once() -> None:
+    broker = Desk().with_client()
+    broker.hears("c-1", promised("r"))
+
+    assert broker.hears("c-1", promised("r")) == [("c-1", m.Accepted("b-r", ROOM - 1))]
+
+
+def test_a_promised_submit_is_recorded_beyond_the_limit_for_its_call_has_returned() -> None:
+    broker = Desk(Limits(queue_limit=1)).with_client().with_run("r")
+
+    broker.hears("c-1", promised("s"))
+
+    assert "s" in broker.rows
+
+
+def test_a_submit_from_an_outbox_is_recorded_once_and_nobody_is_told() -> None:
+    broker = Desk().with_client()
+
+    broker.broker.adopt(promised("r"), at(0))
+    broker.broker.adopt(promised("r"), at(0))
+    assert broker.passes(0) == []
+    broker.broker.adopt(promised("r"), at(1))
+
+    assert broker.passes(1) == []
+    assert list(broker.rows) == ["r"]
+
+
+def test_a_client_whose_submit_came_from_its_outbox_is_told_how_the_run_ends() -> None:
+    broker = desk()
+    broker.broker.adopt(promised("r"), at(0))
+    broker.passes(0)
+    broker.hears("c-1", promised("r"))
+
+    assert ("c-1", "end", "r", 1) in broker.hears("w-1", finished("r"))
+
+
 def test_who_said_no_hello_is_a_stranger() -> None:
     broker = Desk()
 
@@ -92,7 +155,7 @@ def test_a_run_is_written_as_the_workers_and_then_pushed() -> None:
     said = broker.hears("c-1", submit("r"))
 
     assert (broker.rows["r"].worker, broker.rows["r"].attempt) == ("w-1", 1)
-    assert said == [("c-1", m.Accepted("b")), ("w-1", "push", "r", 1)]
+    assert said == [("c-1", m.Accepted("b", ROOM - 1)), ("w-1", "push", "r", 1)]
     assert broker.state("r") is State.PENDING
 
 

@@ -10,12 +10,13 @@ from nbtasks.core.client import (
     Client,
     Connected,
     NotRecorded,
+    OutboxDone,
     Recorded,
     RunEnded,
     RunMissing,
     Turned,
 )
-from tests.core.given import HELLO_CLIENT, at, submit, welcomed_client
+from tests.core.given import HELLO_CLIENT, ROOM, at, promised, submit, welcomed_client
 
 
 def ended(run: str, number: int, session: int = 1) -> m.Ended:
@@ -44,6 +45,73 @@ def test_a_submit_is_repeated_less_and_less_often_until_it_is_accepted() -> None
     assert client.handle(m.Accepted("b"), at(3.1)).events == [Recorded("b")]
     assert submit("r") not in client.tick(at(60.0)).sends
     assert client.handle(m.Accepted("b"), at(60.1)).events == []
+
+
+def client_with_room() -> Client:
+    client = welcomed_client()
+    client.submit(submit("first"), at(0))
+    client.handle(m.Accepted("b", ROOM), at(0))
+    return client
+
+
+def test_nothing_is_promised_before_the_broker_said_that_it_has_room() -> None:
+    client = welcomed_client()
+    assert not client.may_promise()
+
+    client.submit(submit("first"), at(0))
+    client.handle(m.Accepted("b", module.ROOM_RUNS_MIN), at(0))
+    assert not client.may_promise()
+
+    client.submit(submit("second", batch="b2"), at(0))
+    client.handle(m.Accepted("b2", module.ROOM_RUNS_MIN + 1), at(0))
+    assert client.may_promise()
+
+    client.lost(at(1))
+    assert not client.may_promise()
+
+
+def test_a_promised_submit_is_recorded_at_once_and_said_until_it_is_accepted() -> None:
+    client = client_with_room()
+
+    effects = client.submit(promised("r"), at(0))
+
+    assert effects.events == [Recorded("b-r")]
+    assert effects.sends == [promised("r")]
+    assert promised("r") in client.tick(at(1.0)).sends
+    assert client.handle(m.Accepted("b-r", ROOM), at(1.1)).events == [OutboxDone()]
+    assert promised("r") not in client.tick(at(60.0)).sends
+
+
+def test_the_outbox_is_needed_until_the_last_promise_is_kept() -> None:
+    client = client_with_room()
+    client.submit(promised("r"), at(0))
+    client.submit(promised("s"), at(0))
+
+    assert client.handle(m.Accepted("b-s", ROOM), at(0.1)).events == []
+    # who tells the end of a run has recorded it
+    assert client.handle(ended("r", 1), at(0.1)).events == [OutboxDone(), RunEnded(ended("r", 1))]
+    assert promised("r") not in client.tick(at(60.0)).sends
+
+
+def test_only_so_much_is_promised_at_a_time() -> None:
+    client = client_with_room()
+
+    for i in range(module.PROMISED_MAX):
+        assert client.may_promise()
+        client.submit(promised(f"r{i}"), at(0))
+
+    assert not client.may_promise()
+
+
+def test_what_was_promised_is_said_to_a_new_broker() -> None:
+    client = client_with_room()
+    client.submit(promised("r"), at(0))
+
+    client.lost(at(1))
+    client.tick(at(1))
+    effects = client.handle(m.Welcome("second", 2, session=2), at(1.1))
+
+    assert promised("r") in effects.sends
 
 
 def test_a_refused_batch_is_waited_for_no_more() -> None:

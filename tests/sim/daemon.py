@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from nbtasks.core.broker import Broker, Limits
+from nbtasks.core.broker import QUERIES, Broker, Limits
 from nbtasks.core.messages import Exited, HelloClient, HelloPool, HelloWorker, Left, Message, PeerId
 from nbtasks.core.records import Announce, Now, Output, PeerRecord, Publish, PushRun, Send, TellEnd
 from tests.sim.peers import WorkerProcess
@@ -14,6 +14,8 @@ from tests.sim.trace import short
 
 if TYPE_CHECKING:
     from tests.sim.world import World
+
+LOOK_S = 1.0
 
 
 class BrokerProcess:
@@ -25,6 +27,8 @@ class BrokerProcess:
         self.inbox: list[tuple[str, Any, Any]] = []
         self.stalled_until_s = 0.0
         self._pass_at: float | None = None
+        self._look_at = 0.0
+        self._adopted: list[PeerId] = []
         self._routes: set[PeerId] = set()
         self._subscribed: set[PeerId] = set()
         self._watched: dict[PeerId, Process] = {}
@@ -141,14 +145,36 @@ class BrokerProcess:
                     )
                 self.world.note("broker learns that", process.name, "is gone")
                 self.machine.process_gone(process.name, exited, now)
+        if self._look_at <= now.mono_s:
+            self._look_at = now.mono_s + LOOK_S
+            self._adopt(now)
+            self._call_at(self._look_at)
         self.machine.tick(now)
         self._act(now)
+        if self._up:
+            self._remove_outboxes()
         if self._up and (wanted := self.machine.unattributed(3)):
             self.machine.attribute(wanted[1], self.world.disk.finals_by_task(*wanted))
+
+    def _adopt(self, now: Now) -> None:
+        """Record what is in the outboxes."""
+        for name, submits in self.world.outboxes.items():
+            for submit in submits:
+                self.machine.adopt(submit, now)
+            if not self.world.peers[name].alive:
+                self._adopted.append(name)
+
+    def _remove_outboxes(self) -> None:
+        """What was adopted of dead clients is committed now."""
+        for name in self._adopted:
+            self.world.outboxes.pop(name, None)
+        self._adopted = []
 
     def _take(self, process: Process, frame: list[Message], now: Now) -> None:
         self._routes.add(process.name)
         for message in frame:
+            if isinstance(message, QUERIES):
+                self._adopt(now)
             self.machine.handle(process.name, message, now)
             if isinstance(message, (HelloClient, HelloWorker, HelloPool)):
                 self._watch(process)
@@ -158,7 +184,8 @@ class BrokerProcess:
     def _act(self, now: Now) -> None:
         world, output = self.world, self.machine.take()
         if output.writes:
-            if world.chance(world.plan.crash):
+            # what it read from an outbox must not be gone from there
+            if world.chance(0.5 if self._adopted and world.plan.crash else world.plan.crash):
                 return world.kill_broker("before commit")
             self.commit(output, now)
             if world.chance(world.plan.crash):

@@ -16,9 +16,10 @@ from nbtasks.core import messages as m
 from nbtasks.core import observer, policy
 from nbtasks.core.attempts import Attempts
 from nbtasks.core.broker import Broker
-from nbtasks.core.client import Client
+from nbtasks.core.client import Client, OutboxDone
 from nbtasks.core.events import Events, row_of_record
 from nbtasks.core.finals import Finals
+from nbtasks.core.intake import Intake
 from nbtasks.core.ledger import Ledger
 from nbtasks.core.observer import Observer
 from nbtasks.core.pool import Pool
@@ -28,6 +29,7 @@ from nbtasks.core.retention import Past
 from nbtasks.core.staff import Seat
 from nbtasks.core.states import Cause
 from nbtasks.core.worker import Worker
+from tests.sim import daemon
 from tests.sim.daemon import BrokerProcess
 from tests.sim.world import Red, simulate
 
@@ -84,7 +86,7 @@ def words_of_other_workers_count(patch: Patch) -> None:
 
 @mutation
 def a_repeated_submit_is_a_new_run(patch: Patch) -> None:
-    patch.setattr(Broker, "_is_recorded", lambda self, run: False)
+    patch.setattr(Intake, "_is_recorded", lambda self, run: False)
 
 
 @mutation
@@ -94,11 +96,11 @@ def a_submit_repeated_within_a_pass_is_a_new_run(patch: Patch) -> None:
 
 @mutation
 def a_refused_batch_is_accepted_when_it_is_said_again(patch: Patch) -> None:
-    def refuses(self: Broker, message: m.Submit, real: Any = Broker._refuses) -> Any:
+    def refuses(self: Intake, message: m.Submit, real: Any = Intake._refuses) -> Any:
         self._refused.clear()
         return real(self, message)
 
-    patch.setattr(Broker, "_refuses", refuses)
+    patch.setattr(Intake, "_refuses", refuses)
 
 
 @mutation
@@ -113,6 +115,38 @@ def a_worker_takes_a_second_copy_of_a_push(patch: Patch) -> None:
 
     patch.setattr(Worker, "_holds", holds)
     patch.setattr(Worker, "_remember", nothing)
+
+
+# -- outboxes -----------------------------------------------------------------------------------------
+
+
+@mutation
+def nobody_looks_into_the_outbox_of_a_dead_client(patch: Patch) -> None:
+    patch.setattr(BrokerProcess, "_adopt", nothing)
+
+
+@mutation
+def outboxes_are_looked_into_only_now_and_then(patch: Patch) -> None:
+    patch.setattr(daemon, "QUERIES", ())
+
+
+@mutation
+def an_outbox_is_removed_before_it_is_committed(patch: Patch) -> None:
+    def adopt(self: BrokerProcess, now: Any, real: Any = BrokerProcess._adopt) -> None:
+        real(self, now)
+        for name in self._adopted:
+            self.world.outboxes.pop(name, None)
+
+    patch.setattr(BrokerProcess, "_adopt", adopt)
+
+
+@mutation
+def an_outbox_is_emptied_with_the_first_answer(patch: Patch) -> None:
+    def keep(self: Client, run: str, effects: Any) -> None:
+        del self._promised[run]
+        effects.events.append(OutboxDone())
+
+    patch.setattr(Client, "_keep_promise", keep)
 
 
 # -- what observers hear ------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from nbtasks.core import client as core_client
 from nbtasks.core import events
 from nbtasks.core import messages as m
@@ -264,8 +266,11 @@ class ClientProcess(Process):
             return
         until_s = plan.faults_s
         self._to_come = plan.batches
+        at_s = 0.0
         for _ in range(plan.batches):
-            world.after(rng.uniform(0, until_s * 0.8), self._submit)
+            if not (plan.promises and rng.random() < 0.5):  # otherwise it comes together with the one before
+                at_s = rng.uniform(0, until_s * 0.8)
+            world.after(at_s, self._submit)
         for _ in range(plan.resizes):
             world.after(rng.uniform(0, until_s), self._resize)
         for _ in range(plan.stops):
@@ -293,9 +298,8 @@ class ClientProcess(Process):
         world, rng = self.world, self.world.rng
         self._to_come -= 1
         spec = draw_spec(rng, served=world.plan.second_pool and rng.random() < 0.5)
-        runs = tuple(
-            m.NewRun(run, run.encode()) for run in (world.name("run") for _ in range(world.plan.batch_runs))
-        )
+        number = 1 if world.plan.promises and rng.random() < 0.8 else world.plan.batch_runs
+        runs = tuple(m.NewRun(run, run.encode()) for run in (world.name("run") for _ in range(number)))
         submit = m.Submit(world.name("batch"), spec, spec.code.encode(), runs, next(reversed(world.jobs), ""))
         world.judge.submitted[submit.batch] = submit
         for run in runs:
@@ -304,6 +308,13 @@ class ClientProcess(Process):
             world.jobs[run.run] = job
             if world.chance(world.plan.cancel) or (job.must_be_stopped and not spec.timeout_s):
                 world.after(rng.random() * rng.choice((0.0, 0.0, 0.02, 1.0, 3.0)), self.cancel, [run.run])
+        if len(runs) == 1 and self.machine.may_promise() and world.plan.promises:
+            submit = msgspec.structs.replace(submit, promised=True)
+            world.judge.promised(submit, world.mono_s)
+            world.outboxes.setdefault(self.name, []).append(submit)
+            if world.chance(world.plan.promise_kill):
+                self.die("killed by SIGKILL")  # before anybody heard of it
+                return
         self.perform(self.machine.submit(submit, world.now()))
         self.wake()
         if world.plan.observes and rng.random() < 0.5:
@@ -357,7 +368,11 @@ class ClientProcess(Process):
     def _on_event(self, event: core_client.Event) -> None:
         judge = self.world.judge
         if isinstance(event, core_client.Recorded):
-            judge.accepted(event.batch, self.world.mono_s)
+            if not judge.submitted[event.batch].promised:
+                judge.accepted(event.batch, self.world.mono_s)
+        elif isinstance(event, core_client.OutboxDone):
+            for submit in self.world.outboxes.pop(self.name, []):
+                judge.accepted(submit.batch, self.world.mono_s)
         elif isinstance(event, core_client.RunEnded):
             judge.told(event.ended)
             self._ask(event.ended.run)

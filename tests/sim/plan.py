@@ -30,6 +30,7 @@ class Plan(NamedTuple):
     # processes
     crash: float  # of the broker, per commit, at a random side of it
     step_kill: float  # of a worker, per step of its main thread
+    promise_kill: float  # of a client that wrote into its outbox and said nothing yet
     facts_late_s: float  # until an exit is known
     starts_s: float  # until a worker is up
     worker_kills: int
@@ -54,6 +55,7 @@ class Plan(NamedTuple):
     workers: int
     second_pool: bool  # one that serves certain tasks
     stays: bool
+    promises: bool  # the clients use an outbox
     observes: bool  # the clients look at the board and at some of their runs
 
     @property
@@ -66,8 +68,8 @@ def _some(rng: Random, chance: float, *values: float) -> float:
     return rng.choice(values) if rng.random() < chance else 0.0
 
 
-def draw(rng: Random, observers: Random) -> Plan:
-    """Draw the mix of one seed; what `observers` decides leaves the rest of the day as it is."""
+def draw(rng: Random, others: Random) -> Plan:
+    """Draw the mix of one seed; what `others` decides leaves the rest of the day as it is."""
     half = 0.5
     return Plan(
         faults_s=rng.uniform(3, 8),
@@ -98,12 +100,14 @@ def draw(rng: Random, observers: Random) -> Plan:
         batch_runs=rng.choice((1, 2, 5, 10)),
         cancel=_some(rng, half, 0.1, 0.4),
         hangs=_some(rng, 0.3, 0.5),
-        queue_limit=rng.choice((1000, 1000, 6, 15)),
+        queue_limit=rng.choice((5000, 5000, 6, 15)),
         idle_stop_s=rng.choice((900.0, 900.0, 1.0)),
         workers=rng.choice((1, 2, 3)),
         second_pool=rng.random() < 0.3,
         stays=rng.random() < 0.7,
-        observes=observers.random() < 0.3,
+        observes=others.random() < 0.3,
+        promises=others.random() < 0.7,
+        promise_kill=_some(others, half, 0.2, 0.5),
     )
 
 

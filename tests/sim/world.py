@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from nbtasks.core import codec
-from nbtasks.core.messages import Message, PeerId, Watch
+from nbtasks.core.messages import Message, PeerId, Submit, Watch
 from nbtasks.core.records import Now, PoolRecord
 from nbtasks.core.retention import RECENT_S, Past
 from tests.sim.daemon import BrokerProcess
@@ -46,6 +46,7 @@ class World:
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
         self.disk = Disk()
+        self.outboxes: dict[PeerId, list[Submit]] = {}  # files of the home
         self.judge = Judge(self.disk, self.plan)
         self.jobs: dict[str, Job] = {}
         self.peers: dict[PeerId, Process] = {}
@@ -299,12 +300,12 @@ class World:
     def is_quiet(self) -> bool:
         """Everything is final, and everybody knows."""
         broker = self.broker
-        if broker is None or self.disk.live or broker.inbox:
+        if broker is None or self.disk.live or broker.inbox or self.outboxes:
             return False
         if any(not p.is_quiet for p in self.peers.values() if p.alive):
             return False
-        outboxes = broker.machine._finals._outboxes
-        if any(o.in_flight or o.waiting for name, o in outboxes.items() if self.peers[name].alive):
+        accounts = broker.machine._finals._accounts
+        if any(o.in_flight or o.waiting for name, o in accounts.items() if self.peers[name].alive):
             return False
         if any(not self.peers[name].alive for name in self.disk.peers):
             return False
@@ -340,7 +341,7 @@ class World:
         clients = self._living(ClientProcess)
         if past and clients:
             machine.handle(clients[0].name, Watch(0, (past[0].run,)), later)
-        boxes = machine._finals._outboxes.values()
+        boxes = machine._finals._accounts.values()
         owed = {run for box in boxes for run in [*box.waiting, *(run for _, run in box.in_flight)]}
         removed = machine.remove(past, later)
         self.disk.commit(machine.take())

@@ -60,11 +60,12 @@ def test_questions_that_take_long_hold_nobody_up(past: list[str], client: Any) -
     ]
 
     assert double.delay(21).result(timeout=60) == 42
-    answered = sum(link.has_answer(question) for question in questions)
+    answered = sum(link.outcomes.has_answer(question) for question in questions)
 
     assert answered < len(questions), "the round trip was to overtake them"
     until(
-        lambda: client.wait(lambda: all(map(link.has_answer, questions)), 1.0), "all are answered in the end"
+        lambda: client.wait(lambda: all(map(link.outcomes.has_answer, questions)), 1.0),
+        "all are answered in the end",
     )
 
 

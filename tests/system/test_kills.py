@@ -53,6 +53,80 @@ def test_a_map_whose_submitter_is_killed_is_recorded_in_whole_batches(client: An
     assert results == [2 * i for i in range(len(found))]
 
 
+PROMISE = """
+    import os, signal, sys
+    from nbtasks import task
+    from tests.system import tasks
+
+    double = task(tasks.double)
+    double.delay(1)  # the broker tells that it has room
+    os.kill(int(sys.argv[1]), signal.SIGSTOP)
+    print(*(double.delay(i).id for i in range(50)), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def promise(broker_pid: int) -> list[str]:
+    """Runs of a process that was killed right after its calls, while the broker was stopped."""
+    script = [sys.executable, "-c", textwrap.dedent(PROMISE), str(broker_pid)]
+    done = subprocess.run(script, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    return done.stdout.split()
+
+
+def test_what_delay_returned_survives_a_client_killed_before_the_broker_heard_of_it(client: Any) -> None:
+    broker_pid = client.status().broker_pid
+    ids = promise(broker_pid)
+
+    os.kill(broker_pid, signal.SIGCONT)
+
+    client.start_workers(2)
+    assert [nbtasks.get_run(run).result(timeout=60) for run in ids] == [2 * i for i in range(50)]
+    until(lambda: client.status().counts["COMPLETED"] == 51, "all are completed, once")
+
+
+def test_what_delay_returned_survives_client_and_broker(client: Any, home: Path) -> None:
+    broker_pid = client.status().broker_pid
+    ids = promise(broker_pid)
+
+    kill(broker_pid)
+
+    client.start_workers(2)
+    assert [nbtasks.get_run(run).result(timeout=60) for run in ids] == [2 * i for i in range(50)]
+    until(lambda: not list((home / "outbox").iterdir()), "the outbox of the dead client is removed")
+    assert len(nbtasks.runs(limit=1000)) == 51
+
+
+def test_whoever_asks_for_a_run_finds_it_once_delay_returned(client: Any) -> None:
+    script = """
+        import sys
+        from nbtasks import task
+        from nbtasks.wire.sockets import PeerSockets
+        from tests.system import tasks
+
+        double = task(tasks.double)
+        double.delay(0)
+        PeerSockets.send = lambda self, messages: None  # whatever it says is lost
+        print(double.delay(21).id, flush=True)
+        sys.stdin.read()
+    """
+    other = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert other.stdout is not None
+        run = nbtasks.get_run(other.stdout.readline().strip())
+        assert other.poll() is None
+        client.start_workers(1)
+        assert run.result(timeout=60) == 42
+    finally:
+        other.kill()
+        other.communicate()
+
+
 def test_a_killed_broker_loses_nothing_and_disturbs_no_running_task(client: Any, tmp_path: Path) -> None:
     noted, release = str(tmp_path / "noted"), str(tmp_path / "release")
     client.start_workers(4)

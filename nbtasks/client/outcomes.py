@@ -1,0 +1,44 @@
+"""What the broker said of batches and requests, until whoever waits for it looks."""
+
+from __future__ import annotations
+
+from nbtasks.core.client import Answered, Event, NotRecorded, Recorded
+from nbtasks.core.messages import Message
+from nbtasks.errors import NbtasksError, QueueFull
+
+
+class Outcomes:
+    """Each is kept until it is asked for or forgotten."""
+
+    def __init__(self) -> None:
+        self._recorded: set[str] = set()
+        self._refused: dict[str, NbtasksError] = {}
+        self._answers: dict[int, Message] = {}
+
+    def take(self, event: Event) -> bool:
+        """Keep this event, if it is one of ours."""
+        if isinstance(event, Recorded):
+            self._recorded.add(event.batch)
+        elif isinstance(event, NotRecorded):
+            error = QueueFull if event.code == "queue_full" else NbtasksError
+            self._refused[event.batch] = error(event.reason)
+        elif isinstance(event, Answered):
+            self._answers[event.request] = event.message
+        else:
+            return False
+        return True
+
+    def is_recorded(self, batch: str) -> bool:
+        """Whether this batch is recorded; raises if it is refused."""
+        if batch in self._recorded:
+            self._recorded.discard(batch)
+            return True
+        if batch in self._refused:
+            raise self._refused.pop(batch)
+        return False
+
+    def has_answer(self, request: int) -> bool:
+        return request in self._answers
+
+    def answer(self, request: int) -> Message | None:
+        return self._answers.pop(request, None)
