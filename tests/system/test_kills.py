@@ -25,9 +25,14 @@ hold = task(tasks.hold)
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    until(
-        lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", f"pid {pid} is gone"
-    )
+    until(lambda: is_gone(pid), f"pid {pid} is gone")
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_map_whose_submitter_is_killed_is_recorded_in_whole_batches(client: Any) -> None:
