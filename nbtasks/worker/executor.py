@@ -86,10 +86,11 @@ class Executor:
         outcome = self._interruptible(push)
         if os.getpid() != self._pid:
             os._exit(0)  # a child that the run forked came back here; the run is its parent's
-        self._surroundings.restore()
+        self._surroundings.restore_output()
         self._flush_streams()
         self._collector.close(outcome.error)
         self._agent.ended(outcome.word, outcome.message, outcome.value, start)
+        self._surroundings.restore()  # while the broker records the result
         self._log.finished(push, outcome.word, outcome.message)
 
     def _interruptible(self, push: Push) -> Outcome:

@@ -68,17 +68,23 @@ class Surroundings:
             return f"nbtasks: cannot enter {spec.cwd} ({reason}); the run stays in {self._scratch}\n"
         return ""
 
+    def restore_output(self) -> None:
+        """Put back where output goes, so that all of it is taken in."""
+        for name, value in self._streams.items():
+            setattr(sys, name, value)
+        builtins.print = self._print
+        for descriptor in (1, 2):
+            if not self._spool.holds(descriptor):
+                self._spool.redirect()
+
     def restore(self) -> None:
-        """Put back what the run changed; what cannot be put back is left."""
+        """Put back everything else that the run changed; what cannot be put back is left."""
         self._modules.leave()
         self._restore_interpreter()
         self._restore_signals()
         if os.environ._data != self._environment:  # type: ignore[attr-defined]
             os.environb.clear()
             os.environb.update(self._environment)
-        for descriptor in (1, 2):
-            if not self._spool.holds(descriptor):
-                self._spool.redirect()
         try:
             os.chdir(self._scratch)
         except OSError:
@@ -86,9 +92,6 @@ class Surroundings:
 
     def _restore_interpreter(self) -> None:
         sys.path[:] = self._path
-        for name, value in self._streams.items():
-            setattr(sys, name, value)
-        builtins.print = self._print
         if sys.getrecursionlimit() != self._recursion_limit:
             sys.setrecursionlimit(self._recursion_limit)
         if self._collects and not gc.isenabled():
