@@ -143,11 +143,11 @@ class Link:
         with self._lock:
             for fate in fates:
                 self._fates[fate.run] = fate
-            if len(message.runs) == 1 and self._machine.may_promise():
-                promised = msgspec.structs.replace(message, promised=True)
-                if self._outbox.put(promised):
-                    message = promised
+            if len(message.runs) == 1 and self._machine.may_promise() and self._outbox.has_room(message):
+                message = msgspec.structs.replace(message, promised=True)
             self._perform(self._machine.submit(message, clock.now()))
+            if message.promised:
+                self._outbox.put(message)  # while the broker works on it
 
     def abandon(self, batch: str) -> None:
         """Nobody waits for this batch to be recorded any more."""

@@ -1,17 +1,19 @@
 """The outbox: a file of a client in the home, in which a submit outlives the client before the broker has it.
 
-What is written to a file survives `kill -9` of its writer, as a row of the journal does, and takes a
-hundredth of the time of a trip to the broker. So a submit is put here, said to the broker, and counts as
+What is written to a mapped file survives `kill -9` of its writer, as a row of the journal does, and takes a
+hundredth of the time of a trip to the broker. So a submit is said to the broker, put here, and counts as
 recorded; when the broker has recorded everything, the file is emptied. A broker reads the outboxes when it
 starts, before it answers a question, and once a second: whatever a dead client could not say is there.
 
-An entry is a header (length, CRC-32, number) and the frame that the client sends. Numbers grow for the
-life of the client, so that a reader knows what it has read; a torn entry was never promised to anybody.
+An entry is a header (length, CRC-32, number) and the frame that the client sends; each number follows the
+one before, for the life of the client. So a reader knows what it has read, and behind the last entry it finds
+a number that does not follow. A torn entry was never promised to anybody.
 """
 
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import struct
 import zlib
@@ -25,9 +27,11 @@ from nbtasks.wire.alive import born, is_alive
 from nbtasks.wire.private import private_dir, read_private
 
 FOLDER = "outbox"
-ENTRY_BYTES_MAX = 2**20  # a larger submit is not worth a second copy
-FILE_BYTES_MAX = 4 * 2**20
+FILE_BYTES = 512 * 1024
+ENTRY_BYTES_MAX = FILE_BYTES // 2  # a larger submit is not worth a second copy
 _HEADER = struct.Struct("<IIQ")
+_MARGIN_BYTES = 4096  # of a frame beside its payload, at most: names, options, paths
+_EMPTY = _HEADER.pack(0, 0, 0)
 
 log = logging.getLogger("nbtasks.wire")
 
@@ -40,50 +44,70 @@ class Outbox:
         pid = os.getpid()
         self._path = home / FOLDER / f"{peer}.{pid}.{round((born(pid) or 0.0) * 100)}"
         self._descriptor = -1
-        self._size = 0
+        self._file: mmap.mmap | None = None
+        self._at = 0  # where the next entry begins
         self._number = 0
 
-    def put(self, submit: Submit) -> bool:
-        """Keep this until `clear`; False: there is no room for it, nothing is kept."""
-        frame = codec.encode(self._peer, [submit])
-        if len(frame) > ENTRY_BYTES_MAX or self._size + len(frame) > FILE_BYTES_MAX:
+    def has_room(self, submit: Submit) -> bool:
+        """Whether this may be `put`; if not, only the broker can record it."""
+        size = codec.payload_bytes(submit) + _MARGIN_BYTES + sum(map(len, submit.spec.sys_path))
+        if size > ENTRY_BYTES_MAX or self._at + size > FILE_BYTES:
             return False
-        self._number += 1
-        entry = _HEADER.pack(len(frame), zlib.crc32(frame, self._number), self._number) + frame
         try:
-            if self._descriptor < 0 or os.fstat(self._descriptor).st_nlink == 0:
+            if self._file is None or os.fstat(self._descriptor).st_nlink == 0:
                 self._open()
-            if os.write(self._descriptor, entry) == len(entry):
-                self._size += len(entry)
-                return True
-            os.ftruncate(self._descriptor, self._size)
         except OSError as error:
             log.debug("the outbox %s cannot be used: %s", self._path, error)
-        return False
+            return False
+        return True
+
+    def put(self, submit: Submit) -> None:
+        """Keep this until `clear`; `has_room` must have said so."""
+        frame = codec.encode(self._peer, [submit])
+        assert self._file is not None
+        self._number += 1
+        start = self._at + _HEADER.size
+        end = start + len(frame)
+        self._file[start:end] = frame
+        # the header last, so that a kill in between leaves a torn entry
+        _HEADER.pack_into(self._file, self._at, len(frame), _crc(frame, self._number), self._number)
+        self._at = end
 
     def clear(self) -> None:
         """Nothing of it is needed any more."""
-        if self._size:
-            os.ftruncate(self._descriptor, 0)
-            self._size = 0
+        if self._at and self._file is not None:
+            self._file[: _HEADER.size] = _EMPTY
+            self._at = 0
 
     def close(self) -> None:
         """The client ends; what the broker may not have stays in the file."""
-        if self._descriptor >= 0:
-            if not self._size:
-                self._path.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._file is not None and not self._at:
+            self._path.unlink(missing_ok=True)
+        self._close()
 
     def _open(self) -> None:
         """Make the file; again, if somebody removed the home and it is there anew."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._close()
         private_dir(self._path.parent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._descriptor = os.open(self._path, flags, 0o600)
-        self._size = os.fstat(self._descriptor).st_size
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self._path, flags, 0o600)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, FILE_BYTES)  # a full disk is found out now
+            else:
+                os.ftruncate(descriptor, FILE_BYTES)
+            self._file = mmap.mmap(descriptor, FILE_BYTES)
+        except OSError:
+            os.close(descriptor)
+            self._path.unlink(missing_ok=True)
+            raise
+        self._descriptor, self._at = descriptor, 0
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            os.close(self._descriptor)
+            self._file = None
 
 
 class Outboxes:
@@ -98,13 +122,12 @@ class Outboxes:
     def read(self) -> Iterator[Submit]:
         """What was put into any of them since the last call."""
         try:
-            files = [(entry.name, entry.stat().st_size) for entry in os.scandir(self._folder)]
+            names = os.listdir(self._folder)
         except OSError:
             return
-        self._read = {name: self._read.get(name, 0) for name, _ in files}
-        for name, size in files:
-            if size:
-                yield from self._read_file(name)
+        self._read = {name: self._read.get(name, 0) for name in names}
+        for name in names:
+            yield from self._read_file(name)
 
     def find_left(self) -> None:
         """See whose owners are dead; to be called before `read`, so that all they wrote is read."""
@@ -122,7 +145,8 @@ class Outboxes:
 
     def _read_file(self, name: str) -> Iterator[Submit]:
         try:
-            body = read_private(self._folder / name, FILE_BYTES_MAX + ENTRY_BYTES_MAX) or b""
+            head = read_private(self._folder / name, _HEADER.size) or _EMPTY
+            body = (read_private(self._folder / name, FILE_BYTES) or b"") if head != _EMPTY else b""
         except PermissionError as error:
             if name not in self._unread:
                 self._unread.add(name)
@@ -141,16 +165,20 @@ class Outboxes:
 
 
 def _entries(body: bytes) -> Iterator[tuple[int, bytes]]:
-    """The whole entries, up to the first that is torn."""
-    at = 0
+    """The whole entries, up to the first that is torn or of an earlier time."""
+    at, last = 0, 0
     while at + _HEADER.size <= len(body):
         length, crc, number = _HEADER.unpack_from(body, at)
         at += _HEADER.size
         frame = body[at : at + length]
-        if len(frame) < length or zlib.crc32(frame, number & 0xFFFFFFFF) != crc:
+        if not length or (last and number != last + 1) or len(frame) < length or _crc(frame, number) != crc:
             return
         yield number, frame
-        at += length
+        at, last = at + length, number
+
+
+def _crc(frame: bytes, number: int) -> int:
+    return zlib.crc32(frame, number & 0xFFFFFFFF)
 
 
 def _has_owner(name: str) -> bool:

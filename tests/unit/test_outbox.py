@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nbtasks.wire import outbox
@@ -22,6 +24,12 @@ def home(tmp_path: Path) -> Path:
     return home
 
 
+def put(box: Outbox, *runs: str) -> None:
+    for run in runs:
+        assert box.has_room(promised(run))
+        box.put(promised(run))
+
+
 def files(home: Path) -> list[Path]:
     return sorted((home / FOLDER).iterdir())
 
@@ -30,22 +38,21 @@ def test_what_was_put_is_read_once_and_in_order(home: Path) -> None:
     box, reader = Outbox(home, "c-1"), Outboxes(home)
     assert list(reader.read()) == []
 
-    assert box.put(promised("r"))
-    assert box.put(promised("s"))
+    put(box, "r", "s")
     assert list(reader.read()) == [promised("r"), promised("s")]
     assert list(reader.read()) == []
-    assert box.put(promised("t"))
+    put(box, "t")
     assert list(reader.read()) == [promised("t")]
 
 
 def test_what_was_put_before_it_is_emptied_is_not_read_and_what_comes_after_is(home: Path) -> None:
     box, reader = Outbox(home, "c-1"), Outboxes(home)
-    box.put(promised("r"))
-    box.put(promised("s"))
+    put(box, "r", "s", "s2")
     list(reader.read())
 
     box.clear()
-    box.put(promised("t"))
+    assert list(Outboxes(home).read()) == []
+    put(box, "t")  # as long as the first, so that the second lies right behind it
 
     assert list(reader.read()) == [promised("t")]
     assert list(Outboxes(home).read()) == [promised("t")]
@@ -53,7 +60,7 @@ def test_what_was_put_before_it_is_emptied_is_not_read_and_what_comes_after_is(h
 
 def test_the_outboxes_of_all_clients_are_read(home: Path) -> None:
     for peer, run in (("c-1", "r"), ("c-2", "s")):
-        Outbox(home, peer).put(promised(run))
+        put(Outbox(home, peer), run)
 
     assert {submit.batch for submit in Outboxes(home).read()} == {"b-r", "b-s"}
 
@@ -61,72 +68,78 @@ def test_the_outboxes_of_all_clients_are_read(home: Path) -> None:
 @pytest.mark.parametrize("keep", [1, 15, 16, 40, -1])
 def test_a_torn_entry_and_what_follows_is_not_read(home: Path, keep: int) -> None:
     box = Outbox(home, "c-1")
-    box.put(promised("r"))
+    put(box, "r")
     [path] = files(home)
-    whole = path.read_bytes()
-    box.put(promised("s"))
-    torn = path.read_bytes()[len(whole) :][:keep]
+    first = path.read_bytes()
+    put(box, "s")
+    both = path.read_bytes()
+    start = next(i for i in range(len(both)) if first[i] != both[i])
+    end = len(both.rstrip(b"\0"))
 
-    path.write_bytes(whole + torn)
+    path.write_bytes(both[: (start if keep > 0 else end) + keep])
 
     assert list(Outboxes(home).read()) == [promised("r")]
 
 
 def test_a_damaged_entry_is_not_read(home: Path) -> None:
-    Outbox(home, "c-1").put(promised("r"))
+    put(Outbox(home, "c-1"), "r")
     [path] = files(home)
     body = bytearray(path.read_bytes())
-    body[-3] ^= 1
+    body[40] ^= 1
     path.write_bytes(body)
 
     assert list(Outboxes(home).read()) == []
 
 
-def test_what_is_too_large_is_not_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_room_for_so_much_and_again_when_it_is_emptied(home: Path) -> None:
     box = Outbox(home, "c-1")
-    monkeypatch.setattr(outbox, "ENTRY_BYTES_MAX", 10)
-    assert not box.put(promised("r"))
-    monkeypatch.undo()
-    monkeypatch.setattr(outbox, "FILE_BYTES_MAX", 200)
+    large = msgspec.structs.replace(promised("r"), code=bytes(outbox.ENTRY_BYTES_MAX))
+    assert not box.has_room(large)
+    put(box, "first")
 
-    taken = [box.put(promised(f"r{i}")) for i in range(10)]
+    number = 0
+    while box.has_room(half := msgspec.structs.replace(promised(f"r{number}"), code=bytes(100_000))):
+        box.put(half)
+        number += 1
 
-    assert 0 < sum(taken) < 10
-    assert len(list(Outboxes(home).read())) == sum(taken)
+    assert 1 < number <= outbox.FILE_BYTES // 100_000
+    assert len(list(Outboxes(home).read())) == number + 1
     box.clear()
-    assert box.put(promised("r"))
+    assert box.has_room(half)
 
 
-def test_a_full_disk_keeps_nothing_and_harms_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_has_no_room_and_leaves_no_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
     box = Outbox(home, "c-1")
-    box.put(promised("r"))
-    write = os.write
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda descriptor, body: write(descriptor, body[:20]))
-        assert not box.put(promised("s"))
+        patch.setattr(os, "posix_fallocate", full)
+        assert not box.has_room(promised("r"))
+        assert files(home) == []
 
-    assert box.put(promised("t"))
-    assert list(Outboxes(home).read()) == [promised("r"), promised("t")]
+    put(box, "r")
+    assert list(Outboxes(home).read()) == [promised("r")]
 
 
 def test_a_home_that_was_removed_and_is_there_again_gets_a_new_file(home: Path) -> None:
     box = Outbox(home, "c-1")
-    box.put(promised("r"))
+    put(box, "r")
     shutil.rmtree(home)
     home.mkdir(mode=0o700)
 
-    assert box.put(promised("s"))
+    put(box, "s")
 
     assert list(Outboxes(home).read()) == [promised("s")]
 
 
-def test_a_home_that_is_gone_keeps_nothing(home: Path) -> None:
+def test_a_home_that_is_gone_has_no_room(home: Path) -> None:
     home.rmdir()
     home.parent.chmod(0o500)
     try:
         if os.geteuid() == 0:
             home.write_text("a file where the home was")  # nothing stops root from making it again
-        assert not Outbox(home, "c-1").put(promised("r"))
+        assert not Outbox(home, "c-1").has_room(promised("r"))
     finally:
         home.parent.chmod(0o700)
 
@@ -134,7 +147,7 @@ def test_a_home_that_is_gone_keeps_nothing(home: Path) -> None:
 def test_an_empty_file_is_removed_when_its_client_ends_and_a_full_one_stays(home: Path) -> None:
     empty, full = Outbox(home, "c-1"), Outbox(home, "c-2")
     for box in (empty, full):
-        box.put(promised("r"))
+        put(box, "r")
     empty.clear()
 
     empty.close()
@@ -146,11 +159,11 @@ def test_an_empty_file_is_removed_when_its_client_ends_and_a_full_one_stays(home
 def test_files_of_dead_clients_are_removed_once_they_were_read(home: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from nbtasks.wire.outbox import Outbox;"
-        "from tests.core.given import promised; Outbox(Path(sys.argv[1]), 'c-dead').put(promised('r'))"
+        "from tests.unit.test_outbox import put; put(Outbox(Path(sys.argv[1]), 'c-dead'), 'r')"
     )
     subprocess.run([sys.executable, "-c", script, str(home)], check=True)
     mine = Outbox(home, "c-mine")
-    mine.put(promised("s"))
+    put(mine, "s")
     reader = Outboxes(home)
 
     reader.find_left()
@@ -164,7 +177,7 @@ def test_files_of_dead_clients_are_removed_once_they_were_read(home: Path) -> No
 def test_a_file_that_others_may_write_or_that_is_a_link_is_left_alone(
     home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Outbox(home, "c-1").put(promised("r"))
+    put(Outbox(home, "c-1"), "r")
     [path] = files(home)
     path.chmod(0o666)
     (tmp_path / "elsewhere").write_bytes(path.read_bytes())
