@@ -85,6 +85,7 @@ class Agent:
         self._ready: Ready = []  # as the agent's thread saw it last
         self._look_at = 0.0
         self._alone_since: float | None = None
+        self.arrived_s = 0.0  # mono seconds, when something came from the broker for the last time
         self.exit_status: int | None = None
         self.wake_main: Callable[[], None] = lambda: None
         self.flush: Callable[[], float | None] = lambda: None
@@ -223,7 +224,10 @@ class Agent:
         while True:
             now = clock.now()
             effects = Effects()
-            for message in self._sockets.receive():
+            messages = self._sockets.receive()
+            if messages:
+                self.arrived_s = time.monotonic()
+            for message in messages:
                 _add(effects, self._machine.handle(message, now))
                 self._note(message)
             _add(effects, self._machine.tick(now))

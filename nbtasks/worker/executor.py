@@ -110,7 +110,7 @@ class Executor:
     # -- user code ----------------------------------------------------------------------------------------
 
     def _completed(self, push: Push) -> Outcome:
-        if warning := self._surroundings.enter(push.spec):
+        if warning := self._surroundings.enter(push.spec, self._agent.arrived_s):
             self._collector.text("stderr", warning)
         if push.spec.log_prints:
             self._log_prints(push)

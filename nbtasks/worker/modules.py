@@ -33,11 +33,18 @@ class LocalModules:
         self._local: dict[str, _Module] = {}
         self._roots: tuple[str, ...] = ()
         self._entered_ns = 0
+        self._looked_s = 0.0  # mono seconds of the last look at the files
 
-    def enter(self, roots: Iterable[str]) -> None:
-        """A run begins whose submitter imports from these directories."""
+    def enter(self, roots: Iterable[str], arrived_s: float) -> None:
+        """A run begins whose submitter imports from these directories.
+
+        Parameters
+        ----------
+        arrived_s
+            When it came here (mono seconds): what was edited before it was submitted was edited by then.
+        """
         roots = tuple(roots)
-        if self._local and (roots != self._roots or any(map(_changed, self._local.values()))):
+        if self._local and (roots != self._roots or self._has_changed(arrived_s)):
             self._forget()
         self._roots = roots
         self._entered_ns = time.time_ns()
@@ -53,6 +60,13 @@ class LocalModules:
                 is_sure = stamp is not None and stamp[0] < self._entered_ns
                 self._local[name] = _Module(file, stamp if is_sure else None)
         self._known = set(sys.modules)
+
+    def _has_changed(self, arrived_s: float) -> bool:
+        if arrived_s < self._looked_s:
+            # of many runs that wait here only the first looks
+            return any(module.stamp is None for module in self._local.values())
+        self._looked_s = time.monotonic()
+        return any(map(_changed, self._local.values()))
 
     def _is_local(self, file: str) -> bool:
         if any(part in file for part in _INSTALLED):

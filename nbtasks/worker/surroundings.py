@@ -45,6 +45,8 @@ class Surroundings:
         # a run that closes "the" event loop, as old recipes do, means one of its own
         loop.close = lambda: None  # type: ignore[method-assign]
         self._path = list(sys.path)
+        self._own_paths: tuple[str, ...] = ()  # of the last run that brought any
+        self._all_paths: list[str] = []  # sys.path with them
         self._modules = LocalModules()
         # the encoded variables: comparing them costs a tenth
         self._environment = dict(os.environ._data)  # type: ignore[attr-defined]
@@ -54,11 +56,20 @@ class Surroundings:
         self._recursion_limit = sys.getrecursionlimit()
         self._collects = gc.isenabled()
 
-    def enter(self, spec: Spec) -> str:
-        """Go where the run was submitted; returns a warning if that is not possible."""
-        self._modules.enter(spec.sys_path)
+    def enter(self, spec: Spec, arrived_s: float) -> str:
+        """Go where the run was submitted; returns a warning if that is not possible.
+
+        Parameters
+        ----------
+        arrived_s
+            When the run came here, mono seconds.
+        """
+        self._modules.enter(spec.sys_path, arrived_s)
         if spec.sys_path:
-            sys.path[:] = [*spec.sys_path, *(entry for entry in self._path if entry not in spec.sys_path)]
+            if spec.sys_path != self._own_paths:
+                self._own_paths = spec.sys_path
+                self._all_paths = [*spec.sys_path, *(e for e in self._path if e not in spec.sys_path)]
+            sys.path[:] = self._all_paths
         if not spec.cwd:
             return ""
         try:
