@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import importlib
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -158,6 +159,7 @@ class Nbtasks(System):
             self._client.stop_broker(drain_s=0)
         self._client.close()
         end_leftovers(self._base)
+        shutil.rmtree(self._base, ignore_errors=True)  # 6 GB of arrays
 
 
 SYSTEMS: dict[str, type[System]] = {"nbtasks": Nbtasks, "pool": Pool, "loky": Loky}
