@@ -8,11 +8,12 @@ STAMP := $(VENV)/.installed
 LAB_STAMP := $(VENV)/.installed-lab
 BENCH_STAMP := $(VENV)/.installed-bench
 
-.PHONY: help demo test lab check bench bench-board sim fresh clean
+.PHONY: help demo test features lab check bench bench-board sim fresh clean
 
 help:
 	@echo "make demo          run the quick-start notebook in a real kernel, with live progress here"
 	@echo "make test          run every test, then the notebooks"
+	@echo "make features      run the tests of features; lists the features without a passing one"
 	@echo "make check         formatting, lint, types"
 	@echo "make lab           open JupyterLab on the notebooks"
 	@echo "make sim SEEDS=n   run n seeds of the simulator"
@@ -41,6 +42,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest -p tests.notebook_home --nbval --nbval-current-env --nbval-cell-timeout 120 notebooks
+
+features: $(STAMP)
+	$(BIN)/python -m pytest -q -p tests.features -m feature
 
 check: $(STAMP)
 	$(BIN)/python -m ruff format --check .

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from nbtasks.run import Run, RunList, as_completed, get_run, runs, wait
     from nbtasks.runners import ThreadPoolTaskRunner
-    from nbtasks.tasks import Task, serve, task, unmapped
+    from nbtasks.tasks import Task, exponential_backoff, serve, task, unmapped
 
 __all__ = [
     "BrokerUnavailable",
@@ -57,6 +57,7 @@ __all__ = [
     "as_completed",
     "connect",
     "current_run",
+    "exponential_backoff",
     "get_run",
     "load_ipython_extension",
     "runs",
@@ -72,7 +73,7 @@ _PARTS = {
     "client": {"Client", "Pool", "connect"},
     "run": {"Run", "RunList", "as_completed", "get_run", "runs", "wait"},
     "runners": {"ThreadPoolTaskRunner"},
-    "tasks": {"Task", "serve", "task", "unmapped"},
+    "tasks": {"Task", "exponential_backoff", "serve", "task", "unmapped"},
 }
 
 

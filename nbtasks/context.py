@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from nbtasks.core.messages import Ended, NewRun, RunFilter, RunId, RunInfo, Spec
+from nbtasks.core.messages import Ended, NewRun, RunFilter, RunId, RunInfo, Spec, Terms
 from nbtasks.core.payload import Payload
 
 
@@ -93,11 +93,11 @@ class Submitter(Protocol):
     def unpack(self, body: bytes) -> Payload:
         """The value that travelled; raises `BlobCorrupt`."""
 
-    def submit(self, spec: Spec, code: bytes, run: NewRun, parent: RunId) -> Fate:
-        """Record one run; it is recorded when this returns."""
+    def submit(self, spec: Spec, code: bytes, run: NewRun, parent: RunId, terms: Terms) -> Fate:
+        """Record one run, or find the one that has its idempotency key; it is recorded when this returns."""
 
     def submit_many(
-        self, spec: Spec, code: bytes, batches: Iterable[Sequence[NewRun]], parent: RunId
+        self, spec: Spec, code: bytes, batches: Iterable[Sequence[NewRun]], parent: RunId, terms: Terms
     ) -> list[Fate]:
         """Record runs, each batch whole or not at all; all are recorded when this returns."""
 

@@ -85,6 +85,7 @@ PURE = {
     "re",
     "string",
     "typing",
+    "zlib",  # its checksums
 }
 HEAVY = {
     "IPython",

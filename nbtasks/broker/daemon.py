@@ -121,6 +121,7 @@ class Daemon:
             clock.now(),
             pid=os.getpid(),
             recorded=self._store.recorded,
+            keyed=self._store.keyed,
             spec_id=self._spec_id,
             newest=self._newest,
         )

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from nbtasks.broker import rows
-from nbtasks.core.messages import Spec
+from nbtasks.core.messages import Spec, Terms
 from nbtasks.core.records import PeerRecord, PoolRecord, RunRecord, WorkerRecord
 from nbtasks.core.states import TYPES, State
 
+NO_TERMS = Terms()  # shared by most runs
 SPECS_MAX = 4096  # that are remembered
 
 
@@ -49,6 +50,7 @@ def restore(db: sqlite3.Connection) -> tuple[Restored, dict[str, int]]:
     columns = ", ".join(f"state.{column}" for column in rows.STATE_COLUMNS)
     for row in db.execute(
         "SELECT spec.id, run.spec, run.seq, run.id, run.batch, run.parent, run.submitted, "
+        "run.priority, run.eta, run.expires, "
         f"{columns} FROM state JOIN run USING (seq) JOIN spec USING (spec) "
         f"WHERE state.state IN ({rows.marks(rows.LIVE)}) ORDER BY run.seq",
         rows.LIVE,
@@ -74,7 +76,7 @@ def _count(counts: dict[str, int], state: State, number: int) -> None:
 
 
 def _record(spec: Spec, row: tuple[Any, ...]) -> RunRecord:
-    spec_id, _, seq, run, batch, parent, submitted, *rest = row
+    spec_id, _, seq, run, batch, parent, submitted, priority, eta, expires, *rest = row
     fields = dict(zip(rows.STATE_COLUMNS, rest, strict=True))
     fields["state"] = State(fields["state"])
     fields["history"] = rows.history_of(fields["history"])
@@ -82,5 +84,5 @@ def _record(spec: Spec, row: tuple[Any, ...]) -> RunRecord:
     fields["started"] = bool(fields["started"])
     return RunRecord(
         seq=seq, run=run, batch=batch, spec=spec, spec_id=spec_id, parent=parent, submitted=submitted,
-        **fields,
+        terms=Terms(priority, eta, expires) if priority or eta or expires else NO_TERMS, **fields,
     )  # fmt: skip

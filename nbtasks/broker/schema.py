@@ -7,7 +7,7 @@ are JSON arrays whose items are in the order of the fields in `nbtasks.core.mess
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 APPLICATION = 0x6E627473  # "nbts"
 
 _SINCE_2 = """
@@ -22,13 +22,27 @@ CREATE TABLE mark (
 CREATE INDEX spec_by_code ON spec (code);
 """
 
+_SINCE_3 = """
+ALTER TABLE run ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;  -- larger ones go first
+ALTER TABLE run ADD COLUMN eta REAL NOT NULL DEFAULT 0;          -- not before; 0: at once
+ALTER TABLE run ADD COLUMN expires REAL NOT NULL DEFAULT 0;      -- not started by then: never; 0: none
+CREATE TABLE idempotency (          -- runs that were submitted with a key
+    task     TEXT NOT NULL,
+    key      TEXT NOT NULL,
+    seq      INTEGER NOT NULL REFERENCES run,
+    PRIMARY KEY (task, key)
+) WITHOUT ROWID;
+CREATE INDEX idempotency_by_run ON idempotency (seq);
+"""
+
 # What brings a journal of this version to the next one; never changed once released.
 STEPS = {
     1: _SINCE_2
     + """
 INSERT INTO ended SELECT state, count(*) FROM state
 WHERE state IN ('Completed', 'Failed', 'TimedOut', 'Cancelled', 'Crashed') GROUP BY state;
-"""
+""",
+    2: _SINCE_3,
 }
 
 TABLES = (
@@ -92,4 +106,5 @@ CREATE TABLE peer (                 -- workers and pools that may be alive
 ) WITHOUT ROWID;
 """
     + _SINCE_2
+    + _SINCE_3
 )

@@ -16,14 +16,14 @@ from nbtasks.broker import opening, restoring
 from nbtasks.broker.opening import NewerSchema as NewerSchema
 from nbtasks.broker.queries import Queries
 from nbtasks.broker.restoring import Restored
-from nbtasks.broker.rows import STATE_COLUMNS, Damaged, crc, state_row, text
+from nbtasks.broker.rows import STATE_COLUMNS, Damaged, crc, marks, state_row, text
 from nbtasks.broker.upkeep import Upkeep
 from nbtasks.core.messages import RunId
 from nbtasks.core.records import NewRow, Output, WorkerRecord
 from nbtasks.core.retention import Past
 from nbtasks.wire.blobs import Blobs
 
-_INSERT_RUN = "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_RUN = f"INSERT INTO run VALUES ({marks([''] * 12)})"
 _INSERT_STATE = f"INSERT INTO state ({', '.join(STATE_COLUMNS)}, seq) VALUES ({'?, ' * len(STATE_COLUMNS)}?)"
 _UPDATE_STATE = f"UPDATE state SET {', '.join(f'{c} = ?' for c in STATE_COLUMNS)} WHERE seq = ?"
 _COUNT = "INSERT INTO ended VALUES (?, ?) ON CONFLICT (state) DO UPDATE SET runs = runs + excluded.runs"
@@ -78,6 +78,8 @@ class Store:
             fresh = {new.record.seq for new in output.new}
             if changed := [state_row(record) for seq, record in output.changed.items() if seq not in fresh]:
                 db.executemany(_UPDATE_STATE, changed)
+            if output.keys:
+                db.executemany("INSERT OR IGNORE INTO idempotency VALUES (?, ?, ?)", output.keys)
             if output.values:
                 db.executemany("INSERT OR REPLACE INTO result VALUES (?, ?)", output.values)
             if output.chunks:
@@ -119,7 +121,7 @@ class Store:
 
     def _remove(self, removed: list[Past]) -> None:
         keys = [(past.seq,) for past in removed]
-        for table in ("output", "result", "state", "run"):
+        for table in ("output", "result", "idempotency", "state", "run"):
             self._db.executemany(f"DELETE FROM {table} WHERE seq = ?", keys)
         counts = Counter(past.state for past in removed)
         self._db.executemany(_COUNT, [(state, -number) for state, number in counts.items()])
@@ -154,6 +156,9 @@ class Store:
             new.parameters,
             new.args,
             crc(r.run, new.parameters, new.args),
+            r.terms.priority,
+            r.terms.eta,
+            r.terms.expires,
         )
 
     # -- starting -----------------------------------------------------------------------------------------
@@ -191,6 +196,13 @@ class Store:
         if run > self._greatest:
             return False
         return self._db.execute("SELECT 1 FROM run WHERE id = ?", (run,)).fetchone() is not None
+
+    def keyed(self, task: str, key: str) -> RunId:
+        """The run that was submitted for this task with this idempotency key; "" if there is none."""
+        row = self._db.execute(
+            "SELECT run.id FROM idempotency JOIN run USING (seq) WHERE task = ? AND key = ?", (task, key)
+        ).fetchone()
+        return str(row[0]) if row else ""
 
     def queries(self, rows_max: int) -> Queries:
         """What must be read together with what the loop knows, on its own connection."""

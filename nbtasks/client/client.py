@@ -47,6 +47,7 @@ from nbtasks.core.messages import (
     Spec,
     StopBroker,
     Submit,
+    Terms,
 )
 from nbtasks.core.observer import BOARD_NAME
 from nbtasks.core.payload import Payload
@@ -164,24 +165,26 @@ class Client:
         """The value that travelled; raises `BlobCorrupt`."""
         return self._blobs.unpack(body)
 
-    def submit(self, spec: Spec, code: bytes, run: NewRun, parent: RunId) -> Fate:
-        """Record one run; it is recorded when this returns."""
+    def submit(self, spec: Spec, code: bytes, run: NewRun, parent: RunId, terms: Terms) -> Fate:
+        """Record one run, or find the one that has its idempotency key; it is recorded when this returns."""
         link = self._opened(starts_again=True)
-        message = Submit(run.run, spec, code, (run,), parent)
+        message = Submit(run.run, spec, code, (run,), parent, terms=terms)
         fate = Fate(run.run)
         link.submit(message, (fate,))
-        self._wait_recorded(link, message)
+        if holder := self._wait_recorded(link, message):
+            self._blobs.discard(run.args)
+            [fate] = link.fates([holder])
         return fate
 
     def submit_many(
-        self, spec: Spec, code: bytes, batches: Iterable[Sequence[NewRun]], parent: RunId
+        self, spec: Spec, code: bytes, batches: Iterable[Sequence[NewRun]], parent: RunId, terms: Terms
     ) -> list[Fate]:
         """Record runs, each batch whole or not at all; all are recorded when this returns."""
         link = self._opened(starts_again=True)
         fates: list[Fate] = []
         open_batches: deque[Submit] = deque()
         for batch in batches:
-            message = Submit(ids.run_id(), spec, code, tuple(batch), parent)
+            message = Submit(ids.run_id(), spec, code, tuple(batch), parent, terms=terms)
             new = [Fate(run.run) for run in batch]
             fates += new
             link.submit(message, new)
@@ -192,7 +195,9 @@ class Client:
             self._wait_recorded(link, open_batches.popleft())
         return fates
 
-    def _wait_recorded(self, link: Link, message: Submit) -> None:
+    def _wait_recorded(self, link: Link, message: Submit) -> RunId:
+        """Returns the run that has the idempotency key of the message; "" if its runs are new."""
+
         def is_recorded() -> bool:
             return link.outcomes.is_recorded(message.batch)
 
@@ -200,12 +205,12 @@ class Client:
         try:
             try:
                 if link.wait(is_recorded, SUBMIT_S):
-                    return
+                    return link.outcomes.recorded(message.batch)
             except BrokerUnavailable:
                 # one that was stopped meanwhile is started again for what is new
                 link.open(starts_again=True)
                 if link.wait(is_recorded, SUBMIT_S):
-                    return
+                    return link.outcomes.recorded(message.batch)
         except BrokerUnavailable as error:
             problem = str(error)
         except QueueFull:

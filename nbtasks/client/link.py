@@ -143,7 +143,7 @@ class Link:
         with self._lock:
             for fate in fates:
                 self._fates[fate.run] = fate
-            if len(message.runs) == 1 and self._machine.may_promise() and self._outbox.has_room(message):
+            if self._machine.may_promise(message) and self._outbox.has_room(message):
                 message = msgspec.structs.replace(message, promised=True)
             self._perform(self._machine.submit(message, clock.now()))
             if message.promised:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nbtasks.core.client import Answered, Event, NotRecorded, Recorded
-from nbtasks.core.messages import Message
+from nbtasks.core.messages import Message, RunId
 from nbtasks.errors import NbtasksError, QueueFull
 
 
@@ -11,14 +11,14 @@ class Outcomes:
     """Each is kept until it is asked for or forgotten."""
 
     def __init__(self) -> None:
-        self._recorded: set[str] = set()
+        self._recorded: dict[str, RunId] = {}
         self._refused: dict[str, NbtasksError] = {}
         self._answers: dict[int, Message] = {}
 
     def take(self, event: Event) -> bool:
         """Keep this event, if it is one of ours."""
         if isinstance(event, Recorded):
-            self._recorded.add(event.batch)
+            self._recorded[event.batch] = event.run
         elif isinstance(event, NotRecorded):
             error = QueueFull if event.code == "queue_full" else NbtasksError
             self._refused[event.batch] = error(event.reason)
@@ -30,12 +30,13 @@ class Outcomes:
 
     def is_recorded(self, batch: str) -> bool:
         """Whether this batch is recorded; raises if it is refused."""
-        if batch in self._recorded:
-            self._recorded.discard(batch)
-            return True
         if batch in self._refused:
             raise self._refused.pop(batch)
-        return False
+        return batch in self._recorded
+
+    def recorded(self, batch: str) -> RunId:
+        """The run that has the same idempotency key already; "": the batch itself is recorded."""
+        return self._recorded.pop(batch)
 
     def has_answer(self, request: int) -> bool:
         return request in self._answers

@@ -29,7 +29,7 @@ from nbtasks.core.queue import ReadyQueue
 from nbtasks.core.records import Now, Publish, PushRun, RunRecord, Send, Signal
 from nbtasks.core.staff import Seat, Staff
 from nbtasks.core.states import Cause, State
-from nbtasks.core.timers import Timers
+from nbtasks.core.timers import Calendar, Timers
 
 PUSH_S = 0.1  # pause before an unacked push is said again; doubled up to PUSH_S_MAX
 PUSH_S_MAX = 2.0
@@ -57,13 +57,53 @@ class Attempts:
     """The attempts under way."""
 
     def __init__(
-        self, ledger: Ledger, queue: ReadyQueue, staff: Staff, finals: Finals, timers: Timers
+        self,
+        ledger: Ledger,
+        queue: ReadyQueue,
+        staff: Staff,
+        finals: Finals,
+        timers: Timers,
+        calendar: Calendar,
     ) -> None:
         self._ledger = ledger
         self._queue = queue
         self._staff = staff
         self._finals = finals
         self._timers = timers
+        self._calendar = calendar
+
+    # -- coming in -------------------------------------------------------------------------------------
+
+    def admit(self, record: RunRecord, now: Now) -> None:
+        """A run nobody holds, new or known from the table, waits for its time or for a worker."""
+        if record.terms.expires and not record.attempts:
+            self._calendar.add(record.terms.expires, "expire", record.run)
+        if record.state is State.SCHEDULED:
+            self._calendar.add(record.due, "eta", record.run)
+        else:
+            self.wait_or_queue(record, now)
+
+    def come(self, kind: str, run: RunId, now: Now) -> None:
+        """A moment of the wall clock has come."""
+        record = self._ledger.runs.get(run)
+        if record is None:
+            return
+        if kind == "eta":
+            if record.state is State.SCHEDULED:
+                self._ledger.change(record, Cause.DUE, now.unix_s)
+                record.due = 0.0
+                self._queue.add(record)
+        elif not record.attempts and not record.started:
+            if not record.worker:
+                self._expire(record, now)
+            elif (seat := self._staff.seats.get(record.worker)) and not record.stop:
+                # it comes back, unless it started meanwhile
+                seat.revoked.add(record.run)
+                self._revoke(record, now)
+
+    def _expire(self, record: RunRecord, now: Now) -> None:
+        self._queue.remove(record)
+        self._end(record, Cause.CANCELLED, "expired before it could start", now)
 
     # -- giving and taking back ------------------------------------------------------------------------
 
@@ -137,6 +177,8 @@ class Attempts:
         self._ledger.release(record)
         if cancelled:
             self._end(record, Cause.CANCELLED, "", now)
+        elif not record.attempts and 0 < record.terms.expires <= now.unix_s:
+            self._expire(record, now)
         else:
             self._queue.add(record)
 
@@ -337,7 +379,8 @@ class Attempts:
         """
         left_s = record.due - now.unix_s
         if until is None:
-            until = now.mono_s + min(left_s, record.spec.retry_delay_s)
+            longest_s = max(record.spec.retry_delay_s, *record.spec.later_delays_s, 0.0)
+            until = now.mono_s + min(left_s, longest_s * (1 + record.spec.retry_jitter))
         if left_s <= 0 or until <= now.mono_s:
             self._queue.add(record)
         else:

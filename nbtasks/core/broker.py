@@ -53,7 +53,7 @@ from nbtasks.core.queue import ReadyQueue
 from nbtasks.core.records import Look, Now, Output, PeerRecord, RunRecord, Send
 from nbtasks.core.retention import Bounds, Past, leaving
 from nbtasks.core.staff import Staff
-from nbtasks.core.timers import Timers
+from nbtasks.core.timers import Calendar, Timers
 
 # what is asked of runs by whoever knows their ids: before it is answered, outboxes are to be adopted
 QUERIES = (Watch, Cancel, GetRun, GetRuns, GetValue, GetOutput, GetStatus, GetBoard, Prune)
@@ -71,6 +71,10 @@ def _always_new(run: RunId) -> bool:
     return False
 
 
+def _never_keyed(task: str, key: str) -> RunId:
+    return ""
+
+
 def _no_rows() -> list[BoardRow]:
     return []
 
@@ -85,6 +89,8 @@ class Broker:
     recorded
         Tells whether a run id is in the committed table; asked once per batch of runs, for a batch
         may be said again long after its runs are final.
+    keyed
+        The committed run of a task that has an idempotency key; "" if none has.
     spec_id
         Names a spec; equal specs have equal names.
     newest
@@ -99,6 +105,7 @@ class Broker:
         *,
         pid: int = 0,
         recorded: Callable[[RunId], bool] = _always_new,
+        keyed: Callable[[str, str], RunId] = _never_keyed,
         spec_id: Callable[[Any], str] = str,
         newest: Callable[[], list[BoardRow]] = _no_rows,
     ) -> None:
@@ -110,11 +117,14 @@ class Broker:
         self._queue = ReadyQueue()
         self._staff = Staff()
         self._finals = Finals(self._timers)
+        self._calendar = Calendar()
+        self._attempts = Attempts(
+            self._ledger, self._queue, self._staff, self._finals, self._timers, self._calendar
+        )
         self._intake = Intake(
-            self._ledger, self._queue, self._finals, self._timers, recorded, spec_id,
+            self._ledger, self._attempts, self._finals, self._timers, recorded, keyed, spec_id,
             limits.queue_limit, limits.allows_promises,
         )  # fmt: skip
-        self._attempts = Attempts(self._ledger, self._queue, self._staff, self._finals, self._timers)
         self._presence = Presence(
             boot, pid, self._ledger, self._queue, self._staff, self._finals, self._attempts, self._timers
         )
@@ -172,7 +182,7 @@ class Broker:
             elif record.worker:
                 self._attempts.requeue(record, now)
             else:
-                self._attempts.wait_or_queue(record, now)
+                self._attempts.admit(record, now)
         self._presence.size_pools(now)
 
     # -- inputs ----------------------------------------------------------------------------------------
@@ -224,6 +234,8 @@ class Broker:
         """Let time pass, and give queued runs to workers; once after each batch."""
         for kind, subject in self._timers.due(now.mono_s):
             self._due(kind, subject, now)
+        for kind, run in self._calendar.due(now):
+            self._attempts.come(kind, run, now)
         if not self._presence.closing:
             self._attempts.dispatch(now)
             self._presence.size_pools(now)
@@ -241,7 +253,7 @@ class Broker:
 
     def wake_at(self) -> float | None:
         """When `tick` has something to do next (mono seconds)."""
-        times = [self._timers.next_at()]
+        times = [self._timers.next_at(), self._calendar.next_at()]
         if self._idle_from is not None:
             times.append(self._idle_from + self._limits.idle_stop_s)
         return min((at for at in times if at is not None), default=None)

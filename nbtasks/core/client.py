@@ -72,6 +72,7 @@ class Recorded(NamedTuple):
     """A batch is accepted."""
 
     batch: str
+    run: RunId = ""  # recorded already, with the same idempotency key; none of the batch is new
 
 
 class NotRecorded(NamedTuple):
@@ -147,9 +148,11 @@ class Client:
 
     # -- from the caller -------------------------------------------------------------------------------
 
-    def may_promise(self) -> bool:
-        """Whether a submit of one run may count as recorded once it is in the outbox."""
-        return bool(self._boot) and len(self._submits) < PROMISED_MAX and self._room > ROOM_RUNS_MIN
+    def may_promise(self, message: Submit) -> bool:
+        """Whether this may count as recorded once it is in the outbox."""
+        is_simple = len(message.runs) == 1 and not message.terms.key  # whose key it is the broker knows
+        has_room = len(self._submits) < PROMISED_MAX and self._room > ROOM_RUNS_MIN
+        return bool(self._boot) and is_simple and has_room
 
     def submit(self, message: Submit, now: Now) -> ClientEffects:
         """Have this batch recorded; ends in Recorded (at once if it is promised) or NotRecorded.
@@ -266,7 +269,10 @@ class Client:
             if opened.message.promised:  # type: ignore[attr-defined]
                 self._keep_promise(opened.message.runs[0].run, effects)  # type: ignore[attr-defined]
             else:
-                effects.events.append(Recorded(message.batch))
+                effects.events.append(Recorded(message.batch, message.run))
+            if message.run:
+                for run in opened.message.runs:  # type: ignore[attr-defined]
+                    self._watched.pop(run.run, None)
             if opened.session != self._hello.session:
                 # it may answer what we said in a session that is over, with all that was told in it
                 runs = [run.run for run in opened.message.runs if run.run in self._watched]  # type: ignore[attr-defined]

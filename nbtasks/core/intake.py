@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from nbtasks.core.attempts import Attempts
 from nbtasks.core.finals import Finals
 from nbtasks.core.ledger import Ledger
 from nbtasks.core.messages import Accepted, PeerId, Refused, RunId, Submit
-from nbtasks.core.queue import ReadyQueue
 from nbtasks.core.records import Now, Send
 from nbtasks.core.timers import Timers
 
@@ -27,7 +27,7 @@ class Intake:
 
     Parameters
     ----------
-    recorded, spec_id
+    recorded, keyed, spec_id
         See `core.broker.Broker`.
     queue_limit, allows_promises
         See `core.broker.Limits`.
@@ -36,21 +36,23 @@ class Intake:
     def __init__(
         self,
         ledger: Ledger,
-        queue: ReadyQueue,
+        attempts: Attempts,
         finals: Finals,
         timers: Timers,
         recorded: Callable[[RunId], bool],
+        keyed: Callable[[str, str], RunId],
         spec_id: Callable[[Any], str],
         queue_limit: int,
         allows_promises: bool,
     ) -> None:
         self._ledger = ledger
-        self._queue = queue
+        self._attempts = attempts
         self._finals = finals
         self._timers = timers
         self._queue_limit = queue_limit
         self._allows_promises = allows_promises
         self._recorded = recorded
+        self._keyed = keyed
         self._spec_id = spec_id
         self._known_specs: set[str] = set()
         self._refused: dict[str, Refused] = {}  # by batch, oldest first
@@ -68,6 +70,9 @@ class Intake:
                 self._finals.watch_all(
                     peer, [new.run for new in runs], self._ledger.runs, now, self._ledger.out
                 )
+        elif holder := self._holder(message):
+            room = self._room()
+            self._ledger.out.sends.append(Send(peer, Accepted(message.batch, room, holder)))
         elif refused := self._refuses(message):
             self._ledger.out.sends.append(Send(peer, refused))
         else:
@@ -101,6 +106,11 @@ class Intake:
     def _is_recorded(self, run: RunId) -> bool:
         return run in self._ledger.runs or self._ledger.is_new(run) or self._recorded(run)
 
+    def _holder(self, message: Submit) -> RunId:
+        """The run that was submitted before with the same idempotency key; "" if there is none."""
+        task, key = message.spec.key, message.terms.key
+        return (self._ledger.claimed.get((task, key)) or self._keyed(task, key)) if key else ""
+
     def _refuses(self, message: Submit) -> Refused | None:
         """Say no to a batch for which there is no room; a copy of it that comes later is told the same."""
         if message.promised:
@@ -121,11 +131,16 @@ class Intake:
             self._known_specs.add(spec_id)
             self._ledger.out.specs.append((spec_id, message.spec, message.code))
         for new in message.runs:
-            self._queue.add(self._ledger.add(new, message, spec_id, now.unix_s))
+            record = self._ledger.add(new, message, spec_id, now.unix_s)
+            self._attempts.admit(record, now)
+        if message.terms.key:
+            self._ledger.claim(message.spec.key, message.terms.key, record)
 
     def _accept(self, peer: PeerId, batch: str) -> None:
-        room = max(0, self._queue_limit - len(self._ledger.runs)) if self._allows_promises else 0
-        self._ledger.out.sends.append(Send(peer, Accepted(batch, room)))
+        self._ledger.out.sends.append(Send(peer, Accepted(batch, self._room())))
+
+    def _room(self) -> int:
+        return max(0, self._queue_limit - len(self._ledger.runs)) if self._allows_promises else 0
 
     def _accept_late(self, peer: PeerId, message: Submit, now: Now) -> None:
         late = self._late.setdefault(peer, [])

@@ -41,6 +41,7 @@ class Ledger:
         self._attributed = self._former_seq = 0
         self.last_seq = 0
         self.out = Output()
+        self.claimed: dict[tuple[str, str], RunId] = {}  # (task, idempotency key) by this output
         self._new: set[RunId] = set()  # recorded by the output under construction
         self._first_history: tuple[Moment, ...] = (Moment("", 0.0),)  # shared by the runs of a batch
         self._children: dict[RunId, int] = {}  # how many live runs a run submitted
@@ -60,6 +61,7 @@ class Ledger:
         """Hand over what has to be committed and sent."""
         out, self.out = self.out, Output()
         self._new.clear()
+        self.claimed.clear()
         return out
 
     @property
@@ -94,8 +96,9 @@ class Ledger:
 
     def add(self, new: NewRun, submit: Submit, spec_id: str, unix_s: float) -> RunRecord:
         self.last_seq += 1
-        state = State.PENDING
-        if self._first_history[0].at != unix_s:
+        waits = submit.terms.eta > unix_s
+        state = State.SCHEDULED if waits else State.PENDING
+        if self._first_history[0].at != unix_s or self._first_history[0].state != state.value:
             self._first_history = (Moment(state.value, unix_s),)
         record = RunRecord(
             seq=self.last_seq,
@@ -108,6 +111,8 @@ class Ledger:
             state=state,
             at=unix_s,
             history=self._first_history,
+            due=submit.terms.eta if waits else 0.0,
+            terms=submit.terms,
         )
         self.runs[new.run] = record
         self._new.add(new.run)
@@ -117,6 +122,11 @@ class Ledger:
         if self.observe is not None:
             self.observe(record)
         return record
+
+    def claim(self, task: str, key: str, record: RunRecord) -> None:
+        """Give this idempotency key to a new run."""
+        self.claimed[task, key] = record.run
+        self.out.keys.append((task, key, record.seq))
 
     def touch(self, record: RunRecord) -> None:
         """Note that a field changed which is not the state."""

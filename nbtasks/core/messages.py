@@ -13,7 +13,7 @@ from typing import Union
 
 import msgspec
 
-PROTOCOL = 2  # raised whenever a message changes in a way the other side would misread
+PROTOCOL = 3  # raised whenever a message changes in a way the other side would misread
 
 RunId = str  # canonical UUIDv7, 36 characters
 PeerId = str  # "c-…" client, "w-…" worker, "p-…" pool; fresh at each start, so it is the incarnation too
@@ -42,13 +42,24 @@ class Spec(Part, frozen=True):
     description: str = ""
     tags: tuple[str, ...] = ()
     retries: int = 0
-    retry_delay_s: float = 0.0
+    retry_delay_s: float = 0.0  # before the first retry
     crash_retries: int = 0
     timeout_s: float = 0.0  # 0: none
     grace_s: float = 3.0
     log_prints: bool = False
     cwd: str = ""
     sys_path: tuple[str, ...] = ()
+    later_delays_s: tuple[float, ...] = ()  # before the second retry, the third …; the last one repeats
+    retry_jitter: float = 0.0  # a delay d lies in [d - d·jitter, d + d·jitter]
+
+
+class Terms(Part, frozen=True):
+    """What is asked of the runs of one submit, beyond what their task is."""
+
+    priority: int = 0  # larger ones go first
+    eta: float = 0.0  # UNIX seconds, not before; 0: at once
+    expires: float = 0.0  # UNIX seconds; what has not started by then never does; 0: no such time
+    key: str = ""  # idempotency key within the task; "": none
 
 
 class NewRun(Part, frozen=True):
@@ -239,6 +250,7 @@ class Submit(Message, frozen=True):
     runs: tuple[NewRun, ...]
     parent: RunId = ""
     watch: bool = True
+    terms: Terms = Terms()
     promised: bool = False  # in my outbox: nobody waits for the Accepted, a refusal would come late
 
 
@@ -359,6 +371,7 @@ class Accepted(Message, frozen=True):
 
     batch: str
     room: int = 0  # so many more runs would be recorded, if nobody else submitted
+    run: RunId = ""  # the run that has this idempotency key already; none of the batch is recorded
 
 
 class Refused(Message, frozen=True):

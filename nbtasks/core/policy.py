@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import NamedTuple
 
-from nbtasks.core.messages import Spec
+from nbtasks.core.messages import RunId, Spec
 from nbtasks.core.records import RunRecord
 from nbtasks.core.states import Cause
 
@@ -22,9 +23,19 @@ class Verdict(NamedTuple):
     due: float = 0.0  # UNIX seconds; of a delayed retry
 
 
-def retry_delay_s(spec: Spec, failures: int) -> float | None:
-    """Pause before the next attempt after `failures` failed ones; None: there is no next one."""
-    return spec.retry_delay_s if failures <= spec.retries else None
+def retry_delay_s(spec: Spec, failures: int, run: RunId) -> float | None:
+    """Pause before the next attempt after `failures` failed ones; None: there is no next one.
+
+    The jitter is drawn from the run's name, so that whoever asks again is told the same.
+    """
+    if failures > spec.retries:
+        return None
+    delays = (spec.retry_delay_s, *spec.later_delays_s)
+    delay_s = delays[min(failures, len(delays)) - 1]
+    if spec.retry_jitter:
+        drawn = zlib.crc32(f"{run}/{failures}".encode()) / 2**32  # evenly in [0, 1)
+        delay_s *= 1 + spec.retry_jitter * (2 * drawn - 1)
+    return max(0.0, delay_s)
 
 
 def after_attempt(record: RunRecord, outcome: str, message: str, unix_s: float) -> Verdict:
@@ -56,7 +67,7 @@ def after_attempt(record: RunRecord, outcome: str, message: str, unix_s: float) 
 
 
 def _failed(record: RunRecord, last: Cause, message: str, unix_s: float) -> Verdict:
-    delay_s = retry_delay_s(record.spec, record.failures + 1)
+    delay_s = retry_delay_s(record.spec, record.failures + 1, record.run)
     if delay_s is None:
         return Verdict(last, message)
     if delay_s <= 0:

@@ -1,7 +1,7 @@
-"""Runs that may start: one lane per task and Python version, first come first served in each.
+"""Runs that may start: one lane per task, Python version and priority, first come first served in each.
 
-A worker takes the oldest run of the lanes it can execute, so the order between tasks is that of
-arrival, and a lane that nobody serves costs the others nothing.
+A worker takes the oldest run of the most urgent lanes it can execute, so the order between tasks is that
+of arrival, and a lane that nobody serves costs the others nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +11,16 @@ from collections.abc import Iterable
 
 from nbtasks.core.records import RunRecord
 
-Lane = tuple[str, str, bool]  # task key, Python minor, whether the code travelled
+Lane = tuple[str, str, bool, int]  # task key, Python minor, whether the code travelled, priority
 
 
 def lane_of(record: RunRecord) -> Lane:
-    return record.spec.key, record.spec.python, bool(record.spec.code)
+    return record.spec.key, record.spec.python, bool(record.spec.code), record.terms.priority
+
+
+def _rank(record: RunRecord) -> tuple[int, int]:
+    """Who comes first has the least."""
+    return -record.terms.priority, record.seq
 
 
 class ReadyQueue:
@@ -50,11 +55,11 @@ class ReadyQueue:
             del self._depth[key]
 
     def first(self, serves: tuple[str, ...] | None, python: str) -> RunRecord | None:
-        """The oldest run that a worker with these properties can execute; it stays in."""
+        """The first run that a worker with these properties can execute; it stays in."""
         best: RunRecord | None = None
         for lane in self._lanes_for(serves, python):
             record = self._head(lane)
-            if record and (best is None or record.seq < best.seq):
+            if record and (best is None or _rank(record) < _rank(best)):
                 best = record
         return best
 
@@ -73,7 +78,7 @@ class ReadyQueue:
     def _lanes_for(self, serves: tuple[str, ...] | None, python: str) -> Iterable[Lane]:
         if serves is None:
             return [lane for lane in self._lanes if lane[1] == python and lane[2]]
-        return [(key, python, travelled) for key in serves for travelled in (True, False)]
+        return [lane for lane in self._lanes if lane[1] == python and lane[0] in serves]
 
     def _head(self, lane: Lane) -> RunRecord | None:
         heap = self._lanes.get(lane)

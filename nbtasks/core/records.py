@@ -28,6 +28,7 @@ from nbtasks.core.messages import (
     Push,
     RunId,
     Spec,
+    Terms,
 )
 from nbtasks.core.retention import Past
 from nbtasks.core.states import FINAL, State
@@ -63,6 +64,7 @@ class RunRecord(msgspec.Struct, gc=False):
     failures: int = 0  # charged attempts that raised or timed out
     crashes: int = 0  # charged attempts whose process died
     chunks: int = 0  # output chunks recorded of the newest assignment, without a gap
+    terms: Terms = Terms()  # shared between the runs of a batch
 
     @property
     def is_final(self) -> bool:
@@ -208,6 +210,7 @@ class Output(msgspec.Struct):
     new: list[NewRow] = msgspec.field(default_factory=list)
     specs: list[tuple[str, Spec, bytes]] = msgspec.field(default_factory=list)  # id, spec, code
     changed: dict[int, RunRecord] = msgspec.field(default_factory=dict)  # seq -> row as it stands
+    keys: list[tuple[str, str, int]] = msgspec.field(default_factory=list)  # task, idempotency key, seq
     values: list[tuple[int, bytes]] = msgspec.field(default_factory=list)  # seq, pickled
     # seq, attempt, number, body
     chunks: list[tuple[int, int, int, bytes]] = msgspec.field(default_factory=list)
@@ -224,7 +227,7 @@ class Output(msgspec.Struct):
     def writes(self) -> bool:
         """Whether there is anything to commit."""
         return bool(
-            self.new or self.specs or self.changed or self.values or self.chunks or self.peers
+            self.new or self.specs or self.changed or self.keys or self.values or self.chunks or self.peers
             or self.removed or self.unused[1]
         )  # fmt: skip
 

@@ -31,6 +31,7 @@ class StateType(str, Enum):
 class State(str, Enum):
     """What a user reads. The value is the name that is shown and stored."""
 
+    SCHEDULED = "Scheduled"  # its eta lies ahead
     AWAITING_RETRY = "AwaitingRetry"  # a delayed retry, until its code starts again
     PENDING = "Pending"
     RUNNING = "Running"
@@ -51,6 +52,7 @@ class State(str, Enum):
 
 
 TYPES: dict[State, StateType] = {
+    State.SCHEDULED: StateType.SCHEDULED,
     State.AWAITING_RETRY: StateType.SCHEDULED,
     State.PENDING: StateType.PENDING,
     State.RUNNING: StateType.RUNNING,
@@ -69,6 +71,7 @@ FINAL = frozenset({State.COMPLETED, State.FAILED, State.TIMED_OUT, State.CANCELL
 class Cause(str, Enum):
     """What may happen to a run; the label of an arrow in the diagram."""
 
+    DUE = "due"  # its eta has come
     STARTED = "started"  # user code of an attempt begins
     COMPLETED = "completed"
     RAISED = "raised"  # the last attempt failed
@@ -95,6 +98,10 @@ _ENDINGS = {
 }
 
 MOVES: dict[State, dict[Cause, State]] = {
+    State.SCHEDULED: {
+        Cause.DUE: State.PENDING,
+        Cause.CANCELLED: State.CANCELLED,
+    },
     State.PENDING: {
         Cause.STARTED: State.RUNNING,
         Cause.CANCEL: State.CANCELLING,
@@ -140,7 +147,7 @@ def move(state: State, cause: Cause) -> State:
 
 def mermaid() -> str:
     """Draw `MOVES` as a mermaid state diagram; the README holds a copy and a test compares them."""
-    rows = ["stateDiagram-v2", f"    [*] --> {State.PENDING}"]
+    rows = ["stateDiagram-v2", f"    [*] --> {State.SCHEDULED}", f"    [*] --> {State.PENDING}"]
     for source, arrows in MOVES.items():
         labels: dict[State, list[str]] = {}
         for cause, target in arrows.items():

@@ -34,8 +34,13 @@ _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 # -- functions ----------------------------------------------------------------------------------------
 
 
-def dump_function(function: Callable[..., Any]) -> tuple[bytes, str]:
-    """Pickle a function with the source lines that exist in no file.
+def dump_function(function: Any, name: str = "") -> tuple[bytes, str]:
+    """Pickle a function, or functions together, with the source lines that exist in no file.
+
+    Parameters
+    ----------
+    name
+        What errors call it; else its own name.
 
     Returns
     -------
@@ -49,11 +54,11 @@ def dump_function(function: Callable[..., Any]) -> tuple[bytes, str]:
     try:
         body, sources = _dump_code(function)
     except Exception as error:
-        raise NotPicklable(why_not("the task", name_of(function), function, error, dumps)) from None
+        raise NotPicklable(why_not("the task", name or name_of(function), function, error, dumps)) from None
     code = pickle.dumps((sources, body), PROTOCOL)
     if len(code) > VALUE_BYTES_MAX:
         raise ValueTooLarge(
-            f"the task {name_of(function)} with all that it uses is {_mib(len(code))} pickled; "
+            f"the task {name or name_of(function)} with all that it uses is {_mib(len(code))} pickled; "
             f"at most {_mib(VALUE_BYTES_MAX)} may travel: pass large values as arguments or by file"
         )
     return code, hashlib.blake2b(code, digest_size=16).hexdigest()

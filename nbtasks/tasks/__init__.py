@@ -9,5 +9,6 @@ from __future__ import annotations
 from nbtasks.tasks.decorator import serve, task
 from nbtasks.tasks.definition import Task
 from nbtasks.tasks.mapping import unmapped
+from nbtasks.tasks.options import exponential_backoff
 
-__all__ = ["Task", "serve", "task", "unmapped"]
+__all__ = ["Task", "exponential_backoff", "serve", "task", "unmapped"]

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
-from typing import Any, overload
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, overload
 
-from nbtasks import pickling
 from nbtasks.context import Served, submitter
+from nbtasks.tasks import options
 from nbtasks.tasks.definition import F, Task
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from nbtasks.tasks.words import Words
 
 
 @overload
 def task(fn: F, /) -> Task[F]: ...
 @overload
-def task(
-    *,
-    name: str = ...,
-    key: str = ...,
-    description: str | None = ...,
-    tags: Iterable[str] | None = ...,
-    version: str | None = ...,
-    retries: int = ...,
-    retry_delay_seconds: float = ...,
-    timeout_seconds: float | None = ...,
-    crash_retries: int = ...,
-    log_prints: bool = ...,
-    grace_s: float = ...,
-) -> Callable[[F], Task[F]]: ...
+def task(**given: Unpack[Words]) -> Callable[[F], Task[F]]: ...
+@options.spelled_out
 def task(fn: Any = None, /, **given: Any) -> Any:
     """Make a task of a function: `@task`, `@task(retries=3)`, `task(function, ...)`; options as in `Task`."""
     if fn is None:
@@ -55,5 +48,5 @@ def serve(*tasks: Task[Any], limit: int | None = None) -> Any:
         raise TypeError(f"limit is a whole number, not {limit!r}")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is a number from 1 on, not {limit}")
-    served = [Served(one.key, one.name, pickling.dump_function(one.fn)[0]) for one in tasks]
+    served = [Served(one.key, one.name, one.dumped()[0]) for one in tasks]
     return submitter().serve(served, limit)

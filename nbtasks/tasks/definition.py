@@ -5,26 +5,29 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import time
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from nbtasks import context, pickling
-from nbtasks.context import Submitter, submitter
-from nbtasks.core.codec import BATCH_BYTES_MAX
-from nbtasks.core.messages import NewRun, Spec
-from nbtasks.errors import NotPicklable
+from nbtasks import context
+from nbtasks.context import submitter
+from nbtasks.core.messages import Spec
 from nbtasks.run import Run, RunList
 from nbtasks.runners import LocalRun, task_runner
-from nbtasks.tasks import loglines, options
+from nbtasks.tasks import code, identity, loglines, options, packing
 from nbtasks.tasks.local import LocalCall
 from nbtasks.tasks.mapping import ANYTHING, Calls
-from nbtasks.tasks.options import UNSET, Options
+from nbtasks.tasks.options import Options
 from nbtasks.wire import ids
 
-BATCH_RUNS_MAX = 1000  # runs that are recorded together
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from nbtasks.tasks.words import Words
+
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,18 +40,8 @@ class Task(Generic[F]):
     ----------
     fn
         A function, also an async one or a generator, a method, or an object that can be called.
-    name
-        What people read; else the function's name.
-    key
-        What tells the task from others; else `module:qualname`.
-    retries, retry_delay_seconds
-        How often code that raised or timed out runs again, and after which pause.
-    timeout_seconds
-        An attempt that takes longer is interrupted, and killed `grace_s` seconds later if it goes on.
-    crash_retries
-        How often code runs again whose worker died; background runs only.
-    log_prints
-        Whether what it prints is logged too.
+    given
+        Options; see `nbtasks.tasks.words.Words`.
 
     Raises
     ------
@@ -59,31 +52,12 @@ class Task(Generic[F]):
 
     fn: F
 
-    def __init__(
-        self,
-        fn: F,
-        *,
-        name: str = UNSET,
-        key: str = UNSET,
-        description: str | None = UNSET,
-        tags: Iterable[str] | None = UNSET,
-        version: str | None = UNSET,
-        retries: int = UNSET,
-        retry_delay_seconds: float = UNSET,
-        timeout_seconds: float | None = UNSET,
-        crash_retries: int = UNSET,
-        log_prints: bool = UNSET,
-        grace_s: float = UNSET,
-    ) -> None:
+    @options.spelled_out
+    def __init__(self, fn: F, **given: Unpack[Words]) -> None:
         if isinstance(fn, Task):
             raise TypeError(f"{fn.name!r} is a task already; with_options() makes another one of it")
         if not callable(fn):
             raise TypeError(f"a task is made of something that can be called, not of {fn!r}")
-        given = {
-            "name": name, "key": key, "description": description, "tags": tags, "version": version,
-            "retries": retries, "retry_delay_seconds": retry_delay_seconds, "crash_retries": crash_retries,
-            "timeout_seconds": timeout_seconds, "log_prints": log_prints, "grace_s": grace_s,
-        }  # fmt: skip
         self._become(fn, options.changed(options.initial(fn), given))
         functools.update_wrapper(self, fn, updated=())
         for word in options.RESERVED:
@@ -119,15 +93,20 @@ class Task(Generic[F]):
     @functools.cached_property
     def version(self) -> str:
         """The one that was given, else a digest of the source; for people, nothing depends on it."""
-        return self._options.version or options.source_digest(self.fn)
+        return self._options.version or identity.source_digest(self.fn)
 
     @property
     def retries(self) -> int:
         return self._options.retries
 
     @property
-    def retry_delay_seconds(self) -> float:
-        return self._options.retry_delay_s
+    def retry_delay_seconds(self) -> float | list[float]:
+        delays = self._options.retry_delays_s
+        return delays[0] if len(delays) == 1 else list(delays)
+
+    @property
+    def retry_jitter_factor(self) -> float:
+        return self._options.retry_jitter
 
     @property
     def timeout_seconds(self) -> float | None:
@@ -155,29 +134,11 @@ class Task(Generic[F]):
     def __repr__(self) -> str:
         return f"Task(name={self.name!r}, key={self.key!r})"
 
-    def with_options(
-        self,
-        *,
-        name: str = UNSET,
-        key: str = UNSET,
-        description: str | None = UNSET,
-        tags: Iterable[str] | None = UNSET,
-        version: str | None = UNSET,
-        retries: int = UNSET,
-        retry_delay_seconds: float = UNSET,
-        timeout_seconds: float | None = UNSET,
-        crash_retries: int = UNSET,
-        log_prints: bool = UNSET,
-        grace_s: float = UNSET,
-    ) -> Task[F]:
+    @options.spelled_out
+    def with_options(self, **given: Unpack[Words]) -> Task[F]:
         """Another task of the same function: what is given replaces, everything else is kept."""
-        given = {
-            "name": name, "key": key, "description": description, "tags": tags, "version": version,
-            "retries": retries, "retry_delay_seconds": retry_delay_seconds, "crash_retries": crash_retries,
-            "timeout_seconds": timeout_seconds, "log_prints": log_prints, "grace_s": grace_s,
-        }  # fmt: skip
         chosen = options.changed(self._options, given)
-        later = tuple(word for word in options.BACKGROUND if given.get(word, UNSET) is not UNSET)
+        later = tuple(word for word in options.BACKGROUND if word in given)
         if later:
             chosen = msgspec.structs.replace(chosen, background=(*chosen.background, *later))
         return self._copy(self.fn, chosen)
@@ -198,8 +159,8 @@ class Task(Generic[F]):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         module, qualname = getattr(self.fn, "__module__", None), getattr(self.fn, "__qualname__", "")
-        if module and module != "__main__" and _found(module, qualname) is self:
-            return _found, (module, qualname)
+        if module and module != "__main__" and identity.found(module, qualname) is self:
+            return identity.found, (module, qualname)
         return super().__reduce_ex__(protocol)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -241,7 +202,7 @@ class Task(Generic[F]):
         current = context.current_run()
         run_id = ids.run_id()
         call = LocalCall(self.fn, args, kwargs, parameters, spec, run_id)
-        run = LocalRun(run_id, spec, _texts(parameters), current.run if current else "")
+        run = LocalRun(run_id, spec, packing.texts(parameters), current.run if current else "")
         task_runner().submit(run, call.start)
         return run
 
@@ -260,10 +221,12 @@ class Task(Generic[F]):
             The broker went away before it answered; the error holds the run's id.
         """
         args, kwargs, parameters = self._bound(args, kwargs)
-        code, spec = self._travelling()
+        body, spec = self._travelling()
         client = submitter()
-        run = self._new_run(client, args, kwargs, parameters)
-        fate = client.submit(spec, code, run, context.parent_id())
+        run = packing.new_run(client, self._signature, (args, kwargs, parameters))
+        fate = client.submit(spec, body, run, context.parent_id(), options.terms(self._options, time.time()))
+        if fate.run != run.run:
+            return Run.of_info(client.info(fate.run), client)  # somebody submitted it before
         loglines.created(self.name)
         return Run(run.run, spec.name, spec.key, spec.tags, run.parameters, client, fate)
 
@@ -314,6 +277,8 @@ class Task(Generic[F]):
         NotPicklable, ValueTooLarge
             An item cannot travel; whole batches of runs before it may be recorded.
         """
+        if self._options.idempotency_key:
+            raise TypeError("an idempotency_key names one run: use .delay() or .apply_async()")
         if not isinstance(deferred, bool):
             raise TypeError(f"deferred is True or False, not {deferred!r}")
         if not deferred:
@@ -327,10 +292,12 @@ class Task(Generic[F]):
             runs = RunList(self._submitted(*call, spec) for call in calls)
             loglines.created(self.name, calls.number)
             return runs
-        code, spec = self._travelling()
+        body, spec = self._travelling()
         client = submitter()
         made: list[tuple[str, str]] = []  # what handles need of the runs
-        fates = client.submit_many(spec, code, self._batches(client, calls, made), context.parent_id())
+        terms = options.terms(self._options, time.time())
+        batches = packing.batches(client, self._signature, calls, made)
+        fates = client.submit_many(spec, body, batches, context.parent_id(), terms)
         loglines.created(self.name, calls.number)
         return RunList(
             Run(run_id, spec.name, spec.key, spec.tags, parameters, client, fate)
@@ -360,8 +327,12 @@ class Task(Generic[F]):
 
     def _travelling(self) -> tuple[bytes, Spec]:
         """The code as it is now, and what the broker has to know."""
-        code, digest = pickling.dump_function(self.fn)
-        return code, self._spec(digest, options.working_directory(), options.local_paths())
+        body, digest = self.dumped()
+        return body, self._spec(digest, options.working_directory(), options.local_paths())
+
+    def dumped(self) -> tuple[bytes, str]:
+        """The code as it is now, pickled, and its digest; raises `NotPicklable`."""
+        return code.dump(self.fn, self._options)
 
     def _local_spec(self) -> Spec:
         return self._spec("", "", ())
@@ -374,7 +345,8 @@ class Task(Generic[F]):
             spec = Spec(
                 key=chosen.key, name=chosen.name, python=PYTHON, code=digest,
                 version=self.version if digest else "", description=chosen.description, tags=tags,
-                retries=chosen.retries, retry_delay_s=chosen.retry_delay_s,
+                retries=chosen.retries, retry_delay_s=chosen.retry_delays_s[0],
+                later_delays_s=chosen.retry_delays_s[1:], retry_jitter=chosen.retry_jitter,
                 crash_retries=chosen.crash_retries, timeout_s=chosen.timeout_s, grace_s=chosen.grace_s,
                 log_prints=chosen.log_prints, cwd=cwd, sys_path=paths,
             )  # fmt: skip
@@ -382,64 +354,3 @@ class Task(Generic[F]):
                 self._specs.clear()
             self._specs[digest, cwd, paths, tags] = spec
         return spec
-
-    def _new_run(
-        self,
-        client: Submitter,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        parameters: Mapping[str, Any],
-    ) -> NewRun:
-        run = ids.run_id()
-        body = client.pack(pickling.dump_arguments(args, kwargs, self._names(len(args))), run)
-        return NewRun(run, body, _texts(parameters))
-
-    def _names(self, number: int) -> Iterator[str]:
-        """What the first positional arguments are called."""
-        for parameter in () if self._signature is None else self._signature.parameters.values():
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                for i in range(number):
-                    yield f"{parameter.name}[{i}]"
-                return
-            yield parameter.name
-
-    def _batches(
-        self, client: Submitter, calls: Calls, made: list[tuple[str, str]]
-    ) -> Iterator[Sequence[NewRun]]:
-        """Batches of runs; what handles need of them is appended to `made`."""
-        batch: list[NewRun] = []
-        size = 0
-        for args, kwargs, parameters in calls:
-            try:
-                run = self._new_run(client, args, kwargs, parameters)
-            except NotPicklable as error:
-                before = len(made) - len(batch)
-                words = f"; the {before} runs before its batch are recorded" if before else ""
-                raise type(error)(f"item {len(made)}: {error}{words}") from None
-            weight = len(run.args) + len(run.parameters)
-            if batch and (len(batch) >= BATCH_RUNS_MAX or size + weight > BATCH_BYTES_MAX):
-                yield batch
-                batch, size = [], 0
-            batch.append(run)
-            made.append((run.run, run.parameters))
-            size += weight
-        if batch:
-            yield batch
-
-
-def _texts(parameters: Mapping[str, Any]) -> str:
-    """The arguments as people see them: a JSON object of short texts."""
-    texts = {name: pickling.safe_repr(value) for name, value in parameters.items()}
-    return msgspec.json.encode(texts).decode()
-
-
-def _found(module: str, qualname: str) -> Any:
-    """What a module holds under this name; None if there is nothing."""
-    if module not in sys.modules:
-        __import__(module)
-    found: Any = sys.modules[module]
-    for name in qualname.split("."):
-        if not isinstance(found, (type, types.ModuleType)):
-            return None
-        found = vars(found).get(name)
-    return found

@@ -101,7 +101,7 @@ class LocalCall:
 
     def _pause_s(self, failures: int, error: Exception) -> float:
         """How long to wait before the next attempt; raises if there is none."""
-        pause_s = policy.retry_delay_s(self._spec, failures)
+        pause_s = policy.retry_delay_s(self._spec, failures, self._id)
         if pause_s is None:
             raise error
         with self._course.shielded():

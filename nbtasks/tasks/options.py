@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
+import difflib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from nbtasks.core.messages import Terms
+from nbtasks.tasks import identity
+
 # options that mean something in the background only; in a decorator they wait for the first `.delay()`
 BACKGROUND = ("crash_retries", "priority", "eta", "countdown", "expires", "idempotency_key")
+CODE: tuple[str, ...] = ()  # fields that hold code; it travels with the function
+DELAYS_MAX = 50  # of one task
 RESERVED = ("wait_for", "return_state", "deferred")  # keywords of ours, which would hide a parameter
 
 
-class Unset(msgspec.Struct, frozen=True):
-    """The value of an option that was not given."""
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-    def __bool__(self) -> bool:
-        return False
-
-
-UNSET: Any = Unset()
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -39,34 +35,59 @@ class Options(msgspec.Struct, frozen=True):
     tags: frozenset[str] = frozenset()
     version: str = ""
     retries: int = 0
-    retry_delay_s: float = 0.0
+    retry_delays_s: tuple[float, ...] = (0.0,)  # the last one repeats
+    retry_backoff: Callable[[int], Any] | None = None  # gives the delays for a number of retries
+    retry_jitter: float = 0.0
     crash_retries: int = 0
     timeout_s: float = 0.0  # 0: none
     grace_s: float = 3.0
     log_prints: bool = False
+    priority: int = 0
+    eta: float = 0.0  # UNIX seconds; 0: at once
+    countdown_s: float = 0.0
+    expires: float = 0.0  # seconds after the call; 0: never
+    expires_at: float = 0.0  # UNIX seconds; 0: never
+    idempotency_key: str = ""
     background: tuple[str, ...] = ()  # which of BACKGROUND were given to `with_options`
 
 
 def initial(function: Callable[..., Any]) -> Options:
     """The options of a task about which nothing was said."""
     doc = inspect.getdoc(function) if not isinstance(function, type) else None
-    return Options(name=_name_of(function), key=key_of(function), description=doc or "")
+    return Options(name=identity.name_of(function), key=identity.key_of(function), description=doc or "")
 
 
-def changed(options: Options, given: dict[str, Any]) -> Options:
+def changed(options: Options, given: Mapping[str, Any]) -> Options:
     """The options with those that were given, by the names that users write.
 
     Raises
     ------
     TypeError, ValueError
-        An option has the wrong type or is out of its range; the message names it.
+        There is no such option, or it has the wrong type or is out of its range; the message names it.
     """
     values: dict[str, Any] = {}
     for word, value in given.items():
-        if value is not UNSET:
-            field, read = _READERS[word]
-            values[field] = read(word, value)
-    return msgspec.structs.replace(options, **values)
+        if word not in _READERS:
+            raise TypeError(_unknown("a task", word, _READERS))
+        values.update(_READERS[word](word, value))
+    if values.get("eta") and values.get("countdown_s"):
+        raise ValueError("eta and countdown say the same thing in two ways: give one of them")
+    new = msgspec.structs.replace(options, **values)
+    if new.retry_backoff is not None:
+        new = msgspec.structs.replace(new, retry_delays_s=_backed_off(new.retry_backoff, new.retries))
+    return new
+
+
+def terms(options: Options, unix_s: float) -> Terms:
+    """What is asked of a run that is submitted now."""
+    eta = unix_s + options.countdown_s if options.countdown_s else options.eta
+    expires = unix_s + options.expires if options.expires else options.expires_at
+    if not (options.priority or eta or expires or options.idempotency_key):
+        return _NO_TERMS
+    return Terms(options.priority, eta, expires, options.idempotency_key)
+
+
+_NO_TERMS = Terms()
 
 
 def refuse_background(options: Options, signature: inspect.Signature | None, kwargs: Iterable[str]) -> None:
@@ -145,20 +166,95 @@ def _flag(word: str, value: Any) -> bool:
     return value
 
 
-_READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
-    "name": ("name", _name),
-    "key": ("key", _name),
-    "description": ("description", _optional_text),
-    "tags": ("tags", _tags),
-    "version": ("version", _optional_text),
-    "retries": ("retries", _count),
-    "retry_delay_seconds": ("retry_delay_s", _seconds),
-    "crash_retries": ("crash_retries", _count),
-    "timeout_seconds": ("timeout_s", _timeout),
-    "grace_s": ("grace_s", _seconds),
-    "log_prints": ("log_prints", _flag),
-}
+def _integer(word: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{word} is a whole number, not {value!r}")
+    return value
 
+
+def _delays(word: str, value: Any) -> dict[str, Any]:
+    """A pause, or one for each retry, or a function that gives them for a number of retries."""
+    if callable(value):
+        return {"retry_backoff": value}
+    return {"retry_delays_s": _list_of_delays(word, value), "retry_backoff": None}
+
+
+def _list_of_delays(word: str, value: Any) -> tuple[float, ...]:
+    if value is None:
+        return (0.0,)
+    if not isinstance(value, (list, tuple)):
+        return (_seconds(word, value),)
+    if not 0 < len(value) <= DELAYS_MAX:
+        raise ValueError(f"{word} is a list of 1 to {DELAYS_MAX} delays, not of {len(value)}")
+    return tuple(_seconds(f"each of {word}", delay) for delay in value)
+
+
+def _backed_off(backoff: Callable[[int], Any], retries: int) -> tuple[float, ...]:
+    if not retries:
+        return (0.0,)
+    return _list_of_delays("what retry_delay_seconds gives", backoff(retries))
+
+
+def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
+    """For `retry_delay_seconds`: the first pause is `backoff_factor` seconds, each next one twice as long."""
+    first_s = _seconds("backoff_factor", backoff_factor)
+
+    def delays(retries: int) -> list[float]:
+        return [first_s * 2.0**i for i in range(min(retries, DELAYS_MAX))]
+
+    return delays
+
+
+def _moment(word: str, value: Any) -> float:
+    """UNIX seconds of a datetime."""
+    if not isinstance(value, datetime):
+        raise TypeError(f"{word} is a datetime, not {value!r}")
+    if value.utcoffset() is None:
+        raise ValueError(f"{word} must say its time zone: datetime.now().astimezone() has one")
+    return value.timestamp()
+
+
+def _expires(word: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, datetime):
+        return {"expires": 0.0, "expires_at": _moment(word, value)}
+    if value is None:
+        return {"expires": 0.0, "expires_at": 0.0}
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{word} is a number of seconds or a datetime, not {value!r}")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{word} must be finite and more than 0, not {value}")
+    return {"expires": float(value), "expires_at": 0.0}
+
+
+def _into(field: str, read: Callable[[str, Any], Any], empty: Any = ...) -> Callable[[str, Any], Any]:
+    """Reads a value into this field; None stands for `empty`, if there is one."""
+
+    def fields(word: str, value: Any) -> dict[str, Any]:
+        return {field: empty if value is None and empty is not ... else read(word, value)}
+
+    return fields
+
+
+# word -> the fields that a value given for it sets
+_READERS: dict[str, Callable[[str, Any], dict[str, Any]]] = {
+    "name": _into("name", _name),
+    "key": _into("key", _name),
+    "description": _into("description", _optional_text),
+    "tags": _into("tags", _tags),
+    "version": _into("version", _optional_text),
+    "retries": _into("retries", _count),
+    "retry_delay_seconds": _delays,
+    "retry_jitter_factor": _into("retry_jitter", _seconds, empty=0.0),
+    "crash_retries": _into("crash_retries", _count),
+    "timeout_seconds": _into("timeout_s", _timeout),
+    "grace_s": _into("grace_s", _seconds),
+    "log_prints": _into("log_prints", _flag),
+    "priority": _into("priority", _integer),
+    "eta": lambda word, value: {"eta": 0.0 if value is None else _moment(word, value), "countdown_s": 0.0},
+    "countdown": lambda word, value: {"countdown_s": 0.0 if value is None else _seconds(word, value)},
+    "expires": _expires,
+    "idempotency_key": _into("idempotency_key", _name, empty=""),
+}
 
 OF_A_RUN = tuple(word for word in _READERS if word != "key")  # what one run may be given
 
@@ -167,47 +263,22 @@ def refuse_unknown(name: str, given: Iterable[str]) -> None:
     """Refuse what is no option of one run; nothing is ever ignored."""
     for word in given:
         if word not in OF_A_RUN:
-            raise TypeError(f"{name}.apply_async() has no option {word!r}; it has {', '.join(OF_A_RUN)}")
+            raise TypeError(_unknown(f"{name}.apply_async()", word, OF_A_RUN))
 
 
-# -- identity -----------------------------------------------------------------------------------------
+def _unknown(who: str, word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), 1)
+    hint = f": did you mean {close[0]!r}?" if close else f"; it has {', '.join(known)}"
+    return f"{who} has no option {word!r}{hint}"
 
 
-def key_of(function: Callable[..., Any]) -> str:
-    """What tells a task from others, the same in every process that has its code: `module:qualname`.
-
-    The module of a script is its file's stem, as if it were imported; that of a notebook is "notebook".
-    """
-    module = getattr(function, "__module__", None) or type(function).__module__
-    return f"{_main_module() if module == '__main__' else module}:{_qualname_of(function)}"
-
-
-def _main_module() -> str:
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if spec is not None and spec.name:
-        return str(spec.name).removesuffix(".__main__")  # started by `python -m`
-    file = getattr(main, "__file__", None)
-    return Path(file).stem if file else "notebook"
-
-
-def _qualname_of(function: Any) -> str:
-    name = getattr(function, "__qualname__", None)
-    return name if isinstance(name, str) else type(function).__qualname__
-
-
-def _name_of(function: Any) -> str:
-    name = getattr(function, "__name__", None)
-    return name if isinstance(name, str) else type(function).__name__
-
-
-def source_digest(function: Callable[..., Any]) -> str:
-    """A short digest of the function's source, for people who ask which version ran; "" if there is none."""
-    try:
-        source = inspect.getsource(inspect.unwrap(function))
-    except (OSError, TypeError, ValueError):
-        return ""
-    return hashlib.blake2b(source.encode("utf-8", "replace"), digest_size=6).hexdigest()
+def spelled_out(function: F) -> F:
+    """Decorates a function that takes any options, so that help and completion show each of them."""
+    signature = inspect.signature(function)
+    *parameters, _ = signature.parameters.values()
+    parameters += [inspect.Parameter(word, inspect.Parameter.KEYWORD_ONLY, default=...) for word in _READERS]
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return function
 
 
 # -- surroundings -------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 from nbtasks import context, pickling
 from nbtasks.core.messages import Push
 from nbtasks.errors import NbtasksError
+from nbtasks.tasks import code
+from nbtasks.tasks.code import Code
 from nbtasks.wire.blobs import Blobs
 from nbtasks.wire.marker import Marker
 from nbtasks.worker.agent import Agent
@@ -74,7 +76,7 @@ class Executor:
         self._log = log
         self._shell = shell
         self._serves = serves
-        self._functions: dict[str, Callable[..., Any]] = {}
+        self._codes: dict[str, Code] = {}
         self._pid = os.getpid()
 
     def execute(self, push: Push) -> None:
@@ -114,7 +116,7 @@ class Executor:
             self._collector.text("stderr", warning)
         if push.spec.log_prints:
             self._log_prints(push)
-        function = self._function(push)
+        function = self._code(push).function
         arguments, options = pickling.load_arguments(self._blobs.unpack(push.args))
         spec = push.spec
         bind = partial(_bound, function, arguments, options)
@@ -126,15 +128,15 @@ class Executor:
             "completed", value=self._blobs.pack(pickling.dump_result(value), push.run, push.attempt)
         )
 
-    def _function(self, push: Push) -> Callable[..., Any]:
+    def _code(self, push: Push) -> Code:
         if self._serves is None:
             # always afresh, so that no run sees what another one did to its globals
-            return pickling.load_function(push.code)
+            return code.load(push.code)
         key = push.spec.key
-        function = self._functions.get(key)
-        if function is None:
-            function = self._functions[key] = pickling.load_function(self._serves[key].read_bytes())
-        return function
+        found = self._codes.get(key)
+        if found is None:
+            found = self._codes[key] = code.load(self._serves[key].read_bytes())
+        return found
 
     def _log_prints(self, push: Push) -> None:
         """Let print() also write log lines; restored with the other surroundings."""

@@ -56,18 +56,18 @@ def client_with_room() -> Client:
 
 def test_nothing_is_promised_before_the_broker_said_that_it_has_room() -> None:
     client = welcomed_client()
-    assert not client.may_promise()
+    assert not client.may_promise(submit("next"))
 
     client.submit(submit("first"), at(0))
     client.handle(m.Accepted("b", module.ROOM_RUNS_MIN), at(0))
-    assert not client.may_promise()
+    assert not client.may_promise(submit("next"))
 
     client.submit(submit("second", batch="b2"), at(0))
     client.handle(m.Accepted("b2", module.ROOM_RUNS_MIN + 1), at(0))
-    assert client.may_promise()
+    assert client.may_promise(submit("next"))
 
     client.lost(at(1))
-    assert not client.may_promise()
+    assert not client.may_promise(submit("next"))
 
 
 def test_a_promised_submit_is_recorded_at_once_and_said_until_it_is_accepted() -> None:
@@ -97,10 +97,10 @@ def test_only_so_much_is_promised_at_a_time() -> None:
     client = client_with_room()
 
     for i in range(module.PROMISED_MAX):
-        assert client.may_promise()
+        assert client.may_promise(submit("next"))
         client.submit(promised(f"r{i}"), at(0))
 
-    assert not client.may_promise()
+    assert not client.may_promise(submit("next"))
 
 
 def test_what_was_promised_is_said_to_a_new_broker() -> None:

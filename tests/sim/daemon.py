@@ -39,6 +39,7 @@ class BrokerProcess:
             boot,
             now,
             recorded=disk.rows.__contains__,
+            keyed=disk.keyed,
             spec_id=lambda spec: f"{spec.key}-{spec.version}",
             newest=disk.newest,
         )

@@ -36,6 +36,7 @@ class Disk:
         self.values: dict[int, bytes] = {}
         self.chunks: dict[tuple[int, int], dict[int, bytes]] = {}
         self.peers: dict[PeerId, PeerRecord] = {}
+        self.keys: dict[tuple[str, str], RunId] = {}
         self.removed: dict[RunId, RunRecord] = {}
 
     def commit(self, output: Output) -> None:
@@ -47,6 +48,10 @@ class Disk:
             self._put(new.record)
         for row in output.changed.values():
             self._put(row)
+        numbers = {new.record.seq: new.record.run for new in output.new}
+        for task, key, seq in output.keys:
+            assert (task, key) not in self.keys, f"{key} of {task} is taken"
+            self.keys[task, key] = numbers[seq]
         self.values.update(output.values)
         for seq, attempt, number, body in output.chunks:
             self.chunks.setdefault((seq, attempt), {})[number] = body
@@ -57,6 +62,7 @@ class Disk:
             for key in [key for key in self.chunks if key[0] == row.seq]:
                 del self.chunks[key]
             self.removed[past.run] = row
+            self.keys = {key: run for key, run in self.keys.items() if run != past.run}
         for peer, record in output.peers.items():
             if record is None:
                 self.peers.pop(peer, None)
@@ -89,6 +95,9 @@ class Disk:
             return Missing(item.session, item.number, item.run)
         value = self.values.get(row.seq, b"")
         return Ended(item.session, item.number, row.run, row.state.value, row.message, row.at, value)
+
+    def keyed(self, task: str, key: str) -> RunId:
+        return self.keys.get((task, key), "")
 
     def newest(self) -> list[BoardRow]:
         rows = sorted(self.rows.values(), key=lambda row: row.seq)

@@ -153,7 +153,8 @@ class Judge:
         path = row.history
         before = old.history if old else ()
         assert path[: len(before)] == before, f"history changed: {before} -> {path}"
-        assert (path[0].state, path[-1].state) == (State.PENDING.value, row.state.value), short(row)
+        first = State.SCHEDULED if row.terms.eta > row.submitted else State.PENDING
+        assert (path[0].state, path[-1].state) == (first.value, row.state.value), short(row)
         for a, b in pairwise(path):
             assert State(b.state) in MOVES[State(a.state)].values(), f"{a.state} -> {b.state} in {short(row)}"
             assert b.at >= a.at, f"time runs backwards in {path}"
@@ -171,13 +172,18 @@ class Judge:
                 f"taken away while {executing} executes: {short(row)}"
             )
         if old and row.failures > old.failures and not row.is_final:
-            self._not_before[row.run] = now.mono_s + row.spec.retry_delay_s
+            delays = (row.spec.retry_delay_s, *row.spec.later_delays_s)
+            least_s = delays[min(row.failures, len(delays)) - 1] * (1 - row.spec.retry_jitter)
+            self._not_before[row.run] = now.mono_s + least_s
         if row.worker and (row.attempt, row.worker) != before:
             key = (row.run, row.attempt)
             assert row.attempt > before[0], f"one attempt, two owners: {short(old)} -> {short(row)}"
             assert self._owners.setdefault(key, row.worker) == row.worker, f"{key} was {self._owners[key]}'s"
             early_s = self._not_before.get(row.run, 0.0) - now.mono_s
             assert early_s < 1e-6 or self._plan.jumps, f"retried {early_s:.3f} s too early: {short(row)}"
+            assert row.terms.eta <= now.unix_s, f"given before its time: {short(row)}"
+            is_late = not row.attempts and 0 < row.terms.expires <= now.unix_s
+            assert not is_late, f"given after it expired: {short(row)}"
             worker = peers.get(row.worker)
             assert isinstance(worker, WorkerRecord), f"given to nobody: {short(row)}"
             able = row.spec.code if worker.serves is None else row.spec.key in worker.serves
@@ -207,7 +213,8 @@ class Judge:
         elif row.state is State.TIMED_OUT:
             assert row.spec.timeout_s > 0, short(row)
         elif row.state is State.CANCELLED:
-            assert row.run in self.cancelled, f"nobody cancelled {short(row)}"
+            has_expired = row.terms.expires and not row.attempts and row.at >= row.terms.expires
+            assert has_expired or row.run in self.cancelled, f"nobody cancelled {short(row)}"
         else:
             last = row.attempts[-1].worker
             assert key not in self._kept or outcome == "crashed", f"it ended with {outcome}: {short(row)}"
@@ -253,7 +260,9 @@ class Judge:
 
     def _saying(self, peer: m.PeerId, message: m.Message, boot: str) -> None:
         rows = self._disk.rows
-        if isinstance(message, m.Accepted):
+        if isinstance(message, m.Accepted) and message.run:
+            self.held(message.batch, message.run)
+        elif isinstance(message, m.Accepted):
             for run in self.submitted[message.batch].runs:
                 assert run.run in rows, f"accepted, but not recorded: {run.run}"
             assert self._refused.get(message.batch) != boot, f"first refused, then accepted: {message}"
@@ -318,6 +327,13 @@ class Judge:
         self.submitted[submit.batch] = submit
         for run in submit.runs:
             self._accepted[run.run] = mono_s - 1e-6  # before its death at this very moment
+
+    def held(self, batch: str, run: m.RunId) -> None:
+        """A client was told that a run with the idempotency key of this batch is there already."""
+        key = self.submitted[batch].terms.key
+        assert key, batch
+        assert self._disk.rows[run].terms.key == key, f"{run} has not the key of {batch}"
+        assert run not in {new.run for new in self.submitted[batch].runs}, f"{batch} is told to be another"
 
     def accepted(self, batch: str, mono_s: float) -> None:
         """A client was told that its batch is recorded."""

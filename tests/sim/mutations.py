@@ -27,10 +27,11 @@ from nbtasks.core.presence import Presence
 from nbtasks.core.records import Effects, Output, RunRecord
 from nbtasks.core.retention import Past
 from nbtasks.core.staff import Seat
-from nbtasks.core.states import Cause
+from nbtasks.core.states import Cause, State
 from nbtasks.core.worker import Worker
 from tests.sim import daemon
 from tests.sim.daemon import BrokerProcess
+from tests.sim.disk import Disk
 from tests.sim.world import Red, simulate
 
 Patch = pytest.MonkeyPatch
@@ -147,6 +148,48 @@ def an_outbox_is_emptied_with_the_first_answer(patch: Patch) -> None:
         effects.events.append(OutboxDone())
 
     patch.setattr(Client, "_keep_promise", keep)
+
+
+# -- terms --------------------------------------------------------------------------------------------
+
+
+@mutation
+def an_eta_does_not_wait(patch: Patch) -> None:
+    def admit(self: Attempts, record: RunRecord, now: Any, real: Any = Attempts.admit) -> None:
+        if record.state is State.SCHEDULED:
+            self._calendar.add(now.unix_s, "eta", record.run)
+        else:
+            real(self, record, now)
+
+    patch.setattr(Attempts, "admit", admit)
+
+
+@mutation
+def a_new_broker_forgets_etas(patch: Patch) -> None:
+    def restore(self: Broker, records: Any, *rest: Any, real: Any = Broker.restore) -> None:
+        real(self, records, *rest)
+        self._calendar._heap.clear()
+
+    patch.setattr(Broker, "restore", restore)
+
+
+@mutation
+def what_expired_is_given_away_when_it_comes_back(patch: Patch) -> None:
+    patch.setattr(Attempts, "_expire", lambda self, record, now: self._queue.add(record))
+
+
+@mutation
+def a_key_is_for_one_pass(patch: Patch) -> None:
+    patch.setattr(Disk, "keyed", lambda self, task, key: "")
+
+
+@mutation
+def two_runs_of_a_pass_may_have_one_key(patch: Patch) -> None:
+    def claim(self: Ledger, task: str, key: str, record: RunRecord, real: Any = Ledger.claim) -> None:
+        real(self, task, key, record)
+        self.claimed.clear()
+
+    patch.setattr(Ledger, "claim", claim)
 
 
 # -- what observers hear ------------------------------------------------------------------------------
@@ -441,7 +484,7 @@ def crashes_are_retried_for_ever(patch: Patch) -> None:
 @mutation
 def one_retry_too_many(patch: Patch) -> None:
     patch.setattr(
-        policy, "retry_delay_s", lambda spec, n: spec.retry_delay_s if n <= spec.retries + 1 else None
+        policy, "retry_delay_s", lambda spec, n, run: spec.retry_delay_s if n <= spec.retries + 1 else None
     )
 
 

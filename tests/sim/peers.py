@@ -19,7 +19,7 @@ from nbtasks.core.observer import BOARD_NAME, BoardSeen, RunSeen
 from nbtasks.core.pool import Pool
 from nbtasks.core.records import Break, Exit, Launch, MarkEnded, Signal
 from nbtasks.core.worker import Worker
-from tests.sim.plan import PYTHON, draw_job, draw_spec
+from tests.sim.plan import PYTHON, draw_job, draw_spec, draw_terms
 from tests.sim.process import Marker, Process
 
 if TYPE_CHECKING:
@@ -300,7 +300,9 @@ class ClientProcess(Process):
         spec = draw_spec(rng, served=world.plan.second_pool and rng.random() < 0.5)
         number = 1 if world.plan.promises and rng.random() < 0.8 else world.plan.batch_runs
         runs = tuple(m.NewRun(run, run.encode()) for run in (world.name("run") for _ in range(number)))
-        submit = m.Submit(world.name("batch"), spec, spec.code.encode(), runs, next(reversed(world.jobs), ""))
+        terms = draw_terms(rng, world.plan, world.now(), alone=number == 1)
+        parent = next(reversed(world.jobs), "")
+        submit = m.Submit(world.name("batch"), spec, spec.code.encode(), runs, parent, terms=terms)
         world.judge.submitted[submit.batch] = submit
         for run in runs:
             deaf = sum(job.kind == "deaf" for job in world.jobs.values())
@@ -308,7 +310,7 @@ class ClientProcess(Process):
             world.jobs[run.run] = job
             if world.chance(world.plan.cancel) or (job.must_be_stopped and not spec.timeout_s):
                 world.after(rng.random() * rng.choice((0.0, 0.0, 0.02, 1.0, 3.0)), self.cancel, [run.run])
-        if len(runs) == 1 and self.machine.may_promise() and world.plan.promises:
+        if self.machine.may_promise(submit) and world.plan.promises:
             submit = msgspec.structs.replace(submit, promised=True)
             world.judge.promised(submit, world.mono_s)
             world.outboxes.setdefault(self.name, []).append(submit)
@@ -368,7 +370,9 @@ class ClientProcess(Process):
     def _on_event(self, event: core_client.Event) -> None:
         judge = self.world.judge
         if isinstance(event, core_client.Recorded):
-            if not judge.submitted[event.batch].promised:
+            if event.run:
+                judge.held(event.batch, event.run)
+            elif not judge.submitted[event.batch].promised:
                 judge.accepted(event.batch, self.world.mono_s)
         elif isinstance(event, core_client.OutboxDone):
             for submit in self.world.outboxes.pop(self.name, []):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from nbtasks.core.messages import Spec
+from nbtasks.core.messages import Spec, Terms
+from nbtasks.core.records import Now
 
 PYTHON = "3.11"
 
@@ -56,6 +57,7 @@ class Plan(NamedTuple):
     second_pool: bool  # one that serves certain tasks
     stays: bool
     promises: bool  # the clients use an outbox
+    terms: bool  # some submits have a priority, an eta, a time when they expire, an idempotency key
     observes: bool  # the clients look at the board and at some of their runs
 
     @property
@@ -108,6 +110,7 @@ def draw(rng: Random, others: Random) -> Plan:
         observes=others.random() < 0.3,
         promises=others.random() < 0.7,
         promise_kill=_some(others, half, 0.2, 0.5),
+        terms=others.random() < 0.5,
     )
 
 
@@ -150,6 +153,20 @@ def draw_job(rng: Random, plan: Plan, deaf: bool = True) -> Job:
     return Job(kind, rng.uniform(0.0, most_s), rng.choice((0, 0, 1, 3)))
 
 
+def draw_terms(rng: Random, plan: Plan, now: Now, alone: bool) -> Terms:
+    """What is asked of a submit; `alone`: of one run."""
+    if not plan.terms:
+        return Terms()
+    # nobody waits until a clock that was set back by a day is right again
+    may_wait = not plan.jumps
+    return Terms(
+        priority=rng.choice((0, 0, 1, -1)),
+        eta=now.unix_s + rng.uniform(-1, 3) if may_wait and rng.random() < 0.3 else 0.0,
+        expires=now.unix_s + rng.choice((0.01, 0.5, 2.0)) if rng.random() < 0.2 else 0.0,
+        key=rng.choice(("k", "l")) if alone and rng.random() < 0.2 else "",
+    )
+
+
 def draw_spec(rng: Random, served: bool) -> Spec:
     """A task; one that is served may not carry its code."""
     key = rng.choice(("a", "b")) if served else rng.choice(("a", "b", "c"))
@@ -164,4 +181,6 @@ def draw_spec(rng: Random, served: bool) -> Spec:
         crash_retries=rng.choice((0, 0, 1, 2)),
         timeout_s=rng.choice((0.0, 0.0, 0.2, 1.0)),
         grace_s=rng.choice((0.0, 0.2, 1.0, 5.0, 5.0)),
+        later_delays_s=rng.choice(((), (), (0.0,), (0.1, 0.5))),
+        retry_jitter=rng.choice((0.0, 0.0, 0.5)),
     )

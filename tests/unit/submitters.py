@@ -9,7 +9,7 @@ from typing import Any
 
 from nbtasks import pickling
 from nbtasks.context import Fate, Served
-from nbtasks.core.messages import Attempt, Ended, Moment, NewRun, RunFilter, RunId, RunInfo, Spec
+from nbtasks.core.messages import Attempt, Ended, Moment, NewRun, RunFilter, RunId, RunInfo, Spec, Terms
 from nbtasks.core.payload import Payload
 from nbtasks.core.states import State
 from nbtasks.errors import UnknownRun
@@ -20,6 +20,8 @@ class MemorySubmitter:
 
     def __init__(self) -> None:
         self.recorded: dict[RunId, tuple[Spec, bytes, NewRun, RunId]] = {}
+        self.terms: dict[RunId, Terms] = {}
+        self.keys: dict[str, RunId] = {}
         self.ended: dict[RunId, Ended] = {}
         self.batches: list[int] = []
         self.served: list[tuple[Sequence[Served], int | None]] = []
@@ -37,18 +39,23 @@ class MemorySubmitter:
     def unpack(self, body: bytes) -> Payload:
         return self._large.get(body, Payload([body]))
 
-    def submit(self, spec: Spec, code: bytes, run: NewRun, parent: RunId) -> Fate:
-        [fate] = self.submit_many(spec, code, [[run]], parent)
+    def submit(self, spec: Spec, code: bytes, run: NewRun, parent: RunId, terms: Terms) -> Fate:
+        if holder := self.keys.get(terms.key):
+            return self.fates([holder])[0]
+        [fate] = self.submit_many(spec, code, [[run]], parent, terms)
         return fate
 
     def submit_many(
-        self, spec: Spec, code: bytes, batches: Iterable[Sequence[NewRun]], parent: RunId
+        self, spec: Spec, code: bytes, batches: Iterable[Sequence[NewRun]], parent: RunId, terms: Terms
     ) -> list[Fate]:
         made = []
         for batch in batches:
             self.batches.append(len(batch))
             for run in batch:
                 self.recorded[run.run] = (spec, code, run, parent)
+                self.terms[run.run] = terms
+                if terms.key:
+                    self.keys[terms.key] = run.run
                 made.append(run.run)
         return self.fates(made)
 

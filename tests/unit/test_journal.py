@@ -211,9 +211,13 @@ def test_a_question_that_fails_harms_no_other(path: Path) -> None:
 
 
 def make_version_1(path: Path) -> None:
-    """Undo what the step from schema 1 did."""
+    """Undo what the steps from schema 1 on did."""
     db = sqlite3.connect(path)
-    db.executescript("DROP TABLE ended; DROP TABLE mark; DROP INDEX spec_by_code; PRAGMA user_version = 1;")
+    db.executescript(
+        "DROP TABLE ended; DROP TABLE mark; DROP INDEX spec_by_code; DROP TABLE idempotency; "
+        "ALTER TABLE run DROP COLUMN priority; ALTER TABLE run DROP COLUMN eta; "
+        "ALTER TABLE run DROP COLUMN expires; PRAGMA user_version = 1;"
+    )
     db.close()
 
 

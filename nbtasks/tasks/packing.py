@@ -1,0 +1,68 @@
+"""What a call becomes in order to travel: arguments packed, and shown as short texts, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from inspect import Parameter, Signature
+from typing import Any
+
+import msgspec
+
+from nbtasks import pickling
+from nbtasks.context import Submitter
+from nbtasks.core.codec import BATCH_BYTES_MAX
+from nbtasks.core.messages import NewRun
+from nbtasks.errors import NotPicklable
+from nbtasks.wire import ids
+
+BATCH_RUNS_MAX = 1000  # runs that are recorded together
+
+Call = tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]  # positional, keyword, all by name
+
+
+def new_run(client: Submitter, signature: Signature | None, call: Call) -> NewRun:
+    """One run of a call; raises `NotPicklable`."""
+    args, kwargs, parameters = call
+    run = ids.run_id()
+    body = client.pack(pickling.dump_arguments(args, kwargs, _names(signature, len(args))), run)
+    return NewRun(run, body, texts(parameters))
+
+
+def batches(
+    client: Submitter, signature: Signature | None, calls: Iterable[Call], made: list[tuple[str, str]]
+) -> Iterator[Sequence[NewRun]]:
+    """Batches of runs; what handles need of them (id, parameters) is appended to `made`."""
+    batch: list[NewRun] = []
+    size = 0
+    for call in calls:
+        try:
+            run = new_run(client, signature, call)
+        except NotPicklable as error:
+            before = len(made) - len(batch)
+            words = f"; the {before} runs before its batch are recorded" if before else ""
+            raise type(error)(f"item {len(made)}: {error}{words}") from None
+        weight = len(run.args) + len(run.parameters)
+        if batch and (len(batch) >= BATCH_RUNS_MAX or size + weight > BATCH_BYTES_MAX):
+            yield batch
+            batch, size = [], 0
+        batch.append(run)
+        made.append((run.run, run.parameters))
+        size += weight
+    if batch:
+        yield batch
+
+
+def texts(parameters: Mapping[str, Any]) -> str:
+    """The arguments as people see them: a JSON object of short texts."""
+    short = {name: pickling.safe_repr(value) for name, value in parameters.items()}
+    return msgspec.json.encode(short).decode()
+
+
+def _names(signature: Signature | None, number: int) -> Iterator[str]:
+    """What the first positional arguments are called."""
+    for parameter in () if signature is None else signature.parameters.values():
+        if parameter.kind is Parameter.VAR_POSITIONAL:
+            for i in range(number):
+                yield f"{parameter.name}[{i}]"
+            return
+        yield parameter.name
