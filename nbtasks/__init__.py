@@ -26,9 +26,11 @@ if TYPE_CHECKING:
         SubmitUnknown,
         TimedOut,
         UnknownRun,
+        UpstreamFailed,
         ValueTooLarge,
         VersionMismatch,
     )
+    from nbtasks.pickling import allow_failure, quote
     from nbtasks.run import Run, RunList, as_completed, get_run, runs, wait
     from nbtasks.runners import ThreadPoolTaskRunner
     from nbtasks.tasks import Task, exponential_backoff, serve, task, unmapped
@@ -51,15 +53,18 @@ __all__ = [
     "ThreadPoolTaskRunner",
     "TimedOut",
     "UnknownRun",
+    "UpstreamFailed",
     "ValueTooLarge",
     "VersionMismatch",
     "__version__",
+    "allow_failure",
     "as_completed",
     "connect",
     "current_run",
     "exponential_backoff",
     "get_run",
     "load_ipython_extension",
+    "quote",
     "runs",
     "serve",
     "tags",
@@ -71,6 +76,7 @@ __all__ = [
 
 _PARTS = {
     "client": {"Client", "Pool", "connect"},
+    "pickling": {"allow_failure", "quote"},
     "run": {"Run", "RunList", "as_completed", "get_run", "runs", "wait"},
     "runners": {"ThreadPoolTaskRunner"},
     "tasks": {"Task", "exponential_backoff", "serve", "task", "unmapped"},

@@ -21,6 +21,7 @@ __all__ = [
     "SubmitUnknown",
     "TimedOut",
     "UnknownRun",
+    "UpstreamFailed",
     "ValueTooLarge",
     "VersionMismatch",
 ]
@@ -85,6 +86,10 @@ class CancelledRun(NbtasksError):
 
 class CrashedRun(NbtasksError):
     """The worker died, or left the interpreter, while it executed the run."""
+
+
+class UpstreamFailed(NbtasksError):
+    """A run that this one needs did not complete, so that its code never started."""
 
 
 class FailedRun(NbtasksError):

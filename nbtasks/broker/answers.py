@@ -8,7 +8,7 @@ can wait is read by the reader's thread, and leaves when it comes back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import msgspec
@@ -21,6 +21,7 @@ from nbtasks.core import codec
 from nbtasks.core.messages import (
     Ended,
     GetStatus,
+    Given,
     Message,
     Missing,
     NotDone,
@@ -37,6 +38,7 @@ from nbtasks.core.records import Announce, Look, Output, Publish, PushRun, RunRe
 from nbtasks.wire.sockets import BROKER, topic_of
 
 ROUTES_MAX = 20_000  # peers whose way back is remembered
+GIVEN_BYTES_MAX = 2**20  # values of other runs that travel with one push
 LARGE_PUSH_BYTES = 2**20
 LARGE_PAUSE_S = (
     2.0  # before a large push is said again; doubled each time, because copies pile up in the queue
@@ -60,6 +62,8 @@ class Answers:
     ----------
     waiting_reason
         Why a queued run is not given to anybody.
+    ending
+        How a committed run ended; None if it is not recorded any more.
     status
         Makes the answer to a GetStatus of this number.
     """
@@ -71,12 +75,14 @@ class Answers:
         payloads: Payloads,
         *,
         waiting_reason: Callable[[RunId], str],
+        ending: Callable[[RunId], Ending | None],
         status: Callable[[int], Status],
     ) -> None:
         self._channels = channels
         self._reader = reader
         self._payloads = payloads
         self._waiting_reason = waiting_reason
+        self._ending = ending
         self._status = status
         self._routes: dict[PeerId, bytes] = {}
         self._large: dict[tuple[RunId, int], tuple[float, float]] = {}  # mono seconds of the next copy, pause
@@ -179,9 +185,23 @@ class Answers:
         code = self._payloads.code(record.spec.code)
         if len(args) + len(code) > LARGE_PUSH_BYTES and not self._may_repeat(record, item.again, mono_s):
             return None
+        given = tuple(self._given(record)) if record.terms.needs else ()
         return Push(
-            record.run, record.attempt, len(record.attempts) + 1, record.spec, code, args, record.parent
-        )
+            record.run, record.attempt, len(record.attempts) + 1, record.spec, code, args, record.parent,
+            given,
+        )  # fmt: skip
+
+    def _given(self, record: RunRecord) -> Iterator[Given]:
+        """What the runs gave that this one needs, as much as fits; the rest the worker asks for."""
+        size = 0
+        for need in record.terms.needs:
+            ending = self._ending(need.run)
+            if ending is None:
+                continue  # a damaged journal: the worker says that it is not there
+            size += len(ending.value or b"")
+            fits = ending.value is not None and size <= GIVEN_BYTES_MAX
+            value = ending.value if fits and ending.value else b""
+            yield Given(need.run, ending.state, ending.message, value, fetch=not fits)
 
     def _may_repeat(self, record: RunRecord, again: bool, mono_s: float) -> bool:
         """Whether another copy of a large push may be queued for a worker that does not read."""

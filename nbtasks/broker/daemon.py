@@ -28,7 +28,7 @@ from nbtasks.broker.store import Store
 from nbtasks.broker.sweep import Sweep
 from nbtasks.broker.watches import Watches
 from nbtasks.core import codec, events
-from nbtasks.core.broker import QUERIES, Broker, Limits
+from nbtasks.core.broker import Broker, Limits, names_runs
 from nbtasks.core.messages import (
     PROTOCOL,
     BoardRow,
@@ -122,6 +122,7 @@ class Daemon:
             pid=os.getpid(),
             recorded=self._store.recorded,
             keyed=self._store.keyed,
+            final=self._store.final,
             spec_id=self._spec_id,
             newest=self._newest,
         )
@@ -130,6 +131,7 @@ class Daemon:
             self._reader,
             payloads := Payloads(self._store, settings.payload_cache_bytes),
             waiting_reason=self._broker.waiting_reason,
+            ending=self._queries.ending,
             status=lambda request: self._broker.status(request, clock.now(), str(self._home), self._started),
         )
         self._payloads = payloads
@@ -237,7 +239,7 @@ class Daemon:
             if not access.may_say(received.role, message):
                 self._drop(f"{peer} may only observe, but said {type(message).__name__}", now)
                 continue
-            if isinstance(message, QUERIES) and not self._has_adopted:
+            if names_runs(message) and not self._has_adopted:
                 self._adopt(now)
             if isinstance(message, Submit):
                 message = self._interned(message)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from nbtasks.broker import rows
-from nbtasks.core.messages import Spec, Terms
+from nbtasks.core.messages import Need, Spec, Terms
 from nbtasks.core.records import PeerRecord, PoolRecord, RunRecord, WorkerRecord
 from nbtasks.core.states import TYPES, State
 
@@ -48,6 +48,7 @@ def restore(db: sqlite3.Connection) -> tuple[Restored, dict[str, int]]:
     records: list[RunRecord] = []
     counts: dict[str, int] = {}
     columns = ", ".join(f"state.{column}" for column in rows.STATE_COLUMNS)
+    needs = _needs(db)
     for row in db.execute(
         "SELECT spec.id, run.spec, run.seq, run.id, run.batch, run.parent, run.submitted, "
         "run.priority, run.eta, run.expires, "
@@ -56,7 +57,7 @@ def restore(db: sqlite3.Connection) -> tuple[Restored, dict[str, int]]:
         rows.LIVE,
     ):
         keys[row[0]] = row[1]
-        record = _record(specs.of(row[1]), row)
+        record = _record(specs.of(row[1]), row, needs)
         records.append(record)
         _count(counts, record.state, 1)
     for name, number in db.execute("SELECT state, runs FROM ended"):
@@ -70,19 +71,33 @@ def restore(db: sqlite3.Connection) -> tuple[Restored, dict[str, int]]:
     return Restored(records, peers, counts, last_seq), keys
 
 
+def _needs(db: sqlite3.Connection) -> dict[int, tuple[Need, ...]]:
+    """What live runs need, by sequence number."""
+    found: dict[int, tuple[Need, ...]] = {}
+    for seq, run, tolerant in db.execute(
+        "SELECT need.seq, need.run, need.tolerant FROM need JOIN state USING (seq) "
+        f"WHERE state.state IN ({rows.marks(rows.LIVE)})",
+        rows.LIVE,
+    ):
+        found[seq] = (*found.get(seq, ()), Need(run, bool(tolerant)))
+    return found
+
+
 def _count(counts: dict[str, int], state: State, number: int) -> None:
     kind = TYPES[state].value
     counts[kind] = counts.get(kind, 0) + number
 
 
-def _record(spec: Spec, row: tuple[Any, ...]) -> RunRecord:
+def _record(spec: Spec, row: tuple[Any, ...], all_needs: dict[int, tuple[Need, ...]]) -> RunRecord:
     spec_id, _, seq, run, batch, parent, submitted, priority, eta, expires, *rest = row
     fields = dict(zip(rows.STATE_COLUMNS, rest, strict=True))
     fields["state"] = State(fields["state"])
     fields["history"] = rows.history_of(fields["history"])
     fields["attempts"] = rows.attempts_of(fields["attempts"])
     fields["started"] = bool(fields["started"])
+    needs = all_needs.get(seq, ())
+    has_terms = priority or eta or expires or needs
     return RunRecord(
         seq=seq, run=run, batch=batch, spec=spec, spec_id=spec_id, parent=parent, submitted=submitted,
-        terms=Terms(priority, eta, expires) if priority or eta or expires else NO_TERMS, **fields,
+        terms=Terms(priority, eta, expires, needs=needs) if has_terms else NO_TERMS, **fields,
     )  # fmt: skip

@@ -33,6 +33,12 @@ CREATE TABLE idempotency (          -- runs that were submitted with a key
     PRIMARY KEY (task, key)
 ) WITHOUT ROWID;
 CREATE INDEX idempotency_by_run ON idempotency (seq);
+CREATE TABLE need (                 -- runs that must end before another may start
+    seq      INTEGER NOT NULL REFERENCES run,  -- of the one that waits
+    run      TEXT NOT NULL,                    -- the id of the one it waits for
+    tolerant INTEGER NOT NULL,                 -- in whatever way it ends
+    PRIMARY KEY (seq, run)
+) WITHOUT ROWID;
 """
 
 # What brings a journal of this version to the next one; never changed once released.

@@ -16,7 +16,7 @@ from nbtasks.broker import opening, restoring
 from nbtasks.broker.opening import NewerSchema as NewerSchema
 from nbtasks.broker.queries import Queries
 from nbtasks.broker.restoring import Restored
-from nbtasks.broker.rows import STATE_COLUMNS, Damaged, crc, marks, state_row, text
+from nbtasks.broker.rows import LIVE, STATE_COLUMNS, Damaged, crc, marks, state_row, text
 from nbtasks.broker.upkeep import Upkeep
 from nbtasks.core.messages import RunId
 from nbtasks.core.records import NewRow, Output, WorkerRecord
@@ -75,6 +75,10 @@ class Store:
                     self._greatest = max(self._greatest, *(new.record.run for new in output.new))
                 db.executemany(_INSERT_RUN, map(self._run_row, output.new))
                 db.executemany(_INSERT_STATE, [state_row(new.record) for new in output.new])
+                if needs := [
+                    need for new in output.new if new.record.terms.needs for need in _need_rows(new)
+                ]:
+                    db.executemany("INSERT INTO need VALUES (?, ?, ?)", needs)
             fresh = {new.record.seq for new in output.new}
             if changed := [state_row(record) for seq, record in output.changed.items() if seq not in fresh]:
                 db.executemany(_UPDATE_STATE, changed)
@@ -121,7 +125,7 @@ class Store:
 
     def _remove(self, removed: list[Past]) -> None:
         keys = [(past.seq,) for past in removed]
-        for table in ("output", "result", "idempotency", "state", "run"):
+        for table in ("output", "result", "idempotency", "need", "state", "run"):
             self._db.executemany(f"DELETE FROM {table} WHERE seq = ?", keys)
         counts = Counter(past.state for past in removed)
         self._db.executemany(_COUNT, [(state, -number) for state, number in counts.items()])
@@ -204,6 +208,15 @@ class Store:
         ).fetchone()
         return str(row[0]) if row else ""
 
+    def final(self, run: RunId) -> str:
+        """The name of the state in which this run ended; "" if it is not recorded or not final."""
+        row = self._db.execute(
+            "SELECT state.state FROM run JOIN state USING (seq) WHERE run.id = ? "
+            f"AND state.state NOT IN ({marks(LIVE)})",
+            (run, *LIVE),
+        ).fetchone()
+        return str(row[0]) if row else ""
+
     def queries(self, rows_max: int) -> Queries:
         """What must be read together with what the loop knows, on its own connection."""
         return Queries(self._db, rows_max, Blobs(self.path.parent))
@@ -225,3 +238,7 @@ class Store:
         """A pickled function by its digest; b"" if it never travelled."""
         row = self._db.execute("SELECT body FROM code WHERE digest = ?", (digest,)).fetchone()
         return b"" if row is None else bytes(row[0])
+
+
+def _need_rows(new: NewRow) -> list[tuple[int, RunId, bool]]:
+    return [(new.record.seq, need.run, need.tolerant) for need in new.record.terms.needs]

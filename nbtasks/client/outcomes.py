@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from nbtasks.core.client import Answered, Event, NotRecorded, Recorded
 from nbtasks.core.messages import Message, RunId
-from nbtasks.errors import NbtasksError, QueueFull
+from nbtasks.errors import NbtasksError, QueueFull, UnknownRun
+
+_ERRORS: dict[str, type[NbtasksError]] = {"queue_full": QueueFull, "unknown_run": UnknownRun}
 
 
 class Outcomes:
@@ -20,7 +22,7 @@ class Outcomes:
         if isinstance(event, Recorded):
             self._recorded[event.batch] = event.run
         elif isinstance(event, NotRecorded):
-            error = QueueFull if event.code == "queue_full" else NbtasksError
+            error = _ERRORS.get(event.code, NbtasksError)
             self._refused[event.batch] = error(event.reason)
         elif isinstance(event, Answered):
             self._answers[event.request] = event.message

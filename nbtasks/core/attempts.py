@@ -7,8 +7,10 @@ one than the current is a late word and changes nothing.
 from __future__ import annotations
 
 import math
+from collections import deque
 
 from nbtasks.core import policy
+from nbtasks.core.dependencies import Dependencies
 from nbtasks.core.finals import Finals
 from nbtasks.core.ledger import Ledger
 from nbtasks.core.messages import (
@@ -64,6 +66,7 @@ class Attempts:
         finals: Finals,
         timers: Timers,
         calendar: Calendar,
+        dependencies: Dependencies,
     ) -> None:
         self._ledger = ledger
         self._queue = queue
@@ -71,17 +74,27 @@ class Attempts:
         self._finals = finals
         self._timers = timers
         self._calendar = calendar
+        self._dependencies = dependencies
+        self._ended: deque[RunRecord] | None = None  # whose end is still to be told to who needs them
 
     # -- coming in -------------------------------------------------------------------------------------
 
     def admit(self, record: RunRecord, now: Now) -> None:
-        """A run nobody holds, new or known from the table, waits for its time or for a worker."""
+        """A run nobody holds, new or known from the table, waits: for its time, other runs, a worker."""
         if record.terms.expires and not record.attempts:
             self._calendar.add(record.terms.expires, "expire", record.run)
-        if record.state is State.SCHEDULED:
+        if record.terms.needs and (failed := self._dependencies.enter(record)):
+            self._end(record, Cause.UPSTREAM_FAILED, failed.message, now)
+        elif record.state is State.SCHEDULED:
             self._calendar.add(record.due, "eta", record.run)
-        else:
-            self.wait_or_queue(record, now)
+        elif not self._dependencies.waits(record):
+            self._ready(record, now)
+
+    def _ready(self, record: RunRecord, now: Now) -> None:
+        """Nothing is to be waited for but a worker, or the time of a retry."""
+        if record.state is State.AWAITING_DEPENDENCIES:
+            self._ledger.change(record, Cause.READY, now.unix_s)
+        self.wait_or_queue(record, now)
 
     def come(self, kind: str, run: RunId, now: Now) -> None:
         """A moment of the wall clock has come."""
@@ -90,9 +103,11 @@ class Attempts:
             return
         if kind == "eta":
             if record.state is State.SCHEDULED:
-                self._ledger.change(record, Cause.DUE, now.unix_s)
+                waits = self._dependencies.waits(record)
+                self._ledger.change(record, Cause.DUE_WAITING if waits else Cause.DUE, now.unix_s)
                 record.due = 0.0
-                self._queue.add(record)
+                if not waits:
+                    self._queue.add(record)
         elif not record.attempts and not record.started:
             if not record.worker:
                 self._expire(record, now)
@@ -391,6 +406,20 @@ class Attempts:
     def _end(self, record: RunRecord, cause: Cause, message: str, now: Now) -> None:
         self._ledger.change(record, cause, now.unix_s, message)
         self._finals.ended(record.run, now, self._ledger.out)
+        if not self._dependencies.concern(record):
+            return
+        if self._ended is not None:
+            self._ended.append(record)  # not by a call from here: chains may be long
+            return
+        self._ended = deque([record])
+        while self._ended:
+            ready, failed = self._dependencies.ended(self._ended.popleft())
+            for waiter in ready:
+                if waiter.state is not State.SCHEDULED:
+                    self._ready(waiter, now)
+            for waiter, failure in failed:
+                self._end(waiter, Cause.UPSTREAM_FAILED, failure.message, now)
+        self._ended = None
 
     def _let_go(self, record: RunRecord, now: Now) -> None:
         if seat := self._staff.seats.get(record.worker):

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from nbtasks.core.attempts import Attempts
+from nbtasks.core.dependencies import Dependencies
 from nbtasks.core.events import Events
 from nbtasks.core.finals import Finals
 from nbtasks.core.intake import Intake
@@ -59,6 +60,13 @@ from nbtasks.core.timers import Calendar, Timers
 QUERIES = (Watch, Cancel, GetRun, GetRuns, GetValue, GetOutput, GetStatus, GetBoard, Prune)
 
 
+def names_runs(message: Message) -> bool:
+    """Whether this is about runs that may be in an outbox and not recorded yet."""
+    return isinstance(message, QUERIES) or (
+        isinstance(message, Submit) and any(new.needs for new in message.runs)
+    )
+
+
 class Limits(msgspec.Struct, frozen=True):
     """Bounds that the owner of the home may set."""
 
@@ -69,6 +77,10 @@ class Limits(msgspec.Struct, frozen=True):
 
 def _always_new(run: RunId) -> bool:
     return False
+
+
+def _never_final(run: RunId) -> str:
+    return ""
 
 
 def _never_keyed(task: str, key: str) -> RunId:
@@ -91,6 +103,8 @@ class Broker:
         may be said again long after its runs are final.
     keyed
         The committed run of a task that has an idempotency key; "" if none has.
+    final
+        The name of the state in which a committed run ended; "" if it is not recorded or not final.
     spec_id
         Names a spec; equal specs have equal names.
     newest
@@ -106,6 +120,7 @@ class Broker:
         pid: int = 0,
         recorded: Callable[[RunId], bool] = _always_new,
         keyed: Callable[[str, str], RunId] = _never_keyed,
+        final: Callable[[RunId], str] = _never_final,
         spec_id: Callable[[Any], str] = str,
         newest: Callable[[], list[BoardRow]] = _no_rows,
     ) -> None:
@@ -118,12 +133,14 @@ class Broker:
         self._staff = Staff()
         self._finals = Finals(self._timers)
         self._calendar = Calendar()
+        self._dependencies = Dependencies(self._ledger, final)
         self._attempts = Attempts(
-            self._ledger, self._queue, self._staff, self._finals, self._timers, self._calendar
-        )
+            self._ledger, self._queue, self._staff, self._finals, self._timers, self._calendar,
+            self._dependencies,
+        )  # fmt: skip
         self._intake = Intake(
-            self._ledger, self._attempts, self._finals, self._timers, recorded, keyed, spec_id,
-            limits.queue_limit, limits.allows_promises,
+            self._ledger, self._attempts, self._dependencies, self._finals, self._timers,
+            recorded, keyed, spec_id, limits.queue_limit, limits.allows_promises,
         )  # fmt: skip
         self._presence = Presence(
             boot, pid, self._ledger, self._queue, self._staff, self._finals, self._attempts, self._timers
@@ -174,7 +191,11 @@ class Broker:
         self._ledger.restore(records, counts, last_seq)
         self._presence.restore(peers)
         for record in list(self._ledger.runs.values()):
+            if record.is_final:
+                continue  # it needs one that came before and did not complete
             seat = self._staff.seats.get(record.worker)
+            if record.worker and record.terms.needs:
+                self._dependencies.enter(record)
             if seat:
                 seat.hold(record, self._staff.expected_s(record))
                 seat.unacked.add(record.run)
@@ -264,7 +285,8 @@ class Broker:
 
         def is_needed(one: Past) -> bool:
             # the newest run stays as well, so that a restart gives no number twice
-            return self._ledger.is_parent(one.run) or one.run in owed or one.seq >= self._ledger.last_seq
+            needed = self._ledger.is_parent(one.run) or self._dependencies.is_needed(one.run)
+            return needed or one.run in owed or one.seq >= self._ledger.last_seq
 
         return leaving(past, bounds, now.unix_s, is_needed)
 
@@ -398,7 +420,7 @@ class Broker:
             assert record.started <= bool(record.worker), record
             assert len(record.attempts) <= record.attempt, record
             assert all(a.end for a in record.attempts[:-1]), record
-            waits = record in self._queue or record.due > 0
+            waits = record in self._queue or record.due > 0 or self._dependencies.waits(record)
             assert record.worker or waits, record
         for seat in self._staff.seats.values():
             assert set(seat.held) <= set(self._ledger.runs), seat.record

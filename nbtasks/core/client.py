@@ -150,7 +150,8 @@ class Client:
 
     def may_promise(self, message: Submit) -> bool:
         """Whether this may count as recorded once it is in the outbox."""
-        is_simple = len(message.runs) == 1 and not message.terms.key  # whose key it is the broker knows
+        # whose key it is, and whether there is what it needs, the broker knows
+        is_simple = len(message.runs) == 1 and not message.terms.key and not message.runs[0].needs
         has_room = len(self._submits) < PROMISED_MAX and self._room > ROOM_RUNS_MIN
         return bool(self._boot) and is_simple and has_room
 

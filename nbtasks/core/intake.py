@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nbtasks.core.attempts import Attempts
+from nbtasks.core.dependencies import Dependencies
 from nbtasks.core.finals import Finals
 from nbtasks.core.ledger import Ledger
 from nbtasks.core.messages import Accepted, PeerId, Refused, RunId, Submit
@@ -37,6 +38,7 @@ class Intake:
         self,
         ledger: Ledger,
         attempts: Attempts,
+        dependencies: Dependencies,
         finals: Finals,
         timers: Timers,
         recorded: Callable[[RunId], bool],
@@ -47,6 +49,7 @@ class Intake:
     ) -> None:
         self._ledger = ledger
         self._attempts = attempts
+        self._dependencies = dependencies
         self._finals = finals
         self._timers = timers
         self._queue_limit = queue_limit
@@ -76,10 +79,10 @@ class Intake:
         elif refused := self._refuses(message):
             self._ledger.out.sends.append(Send(peer, refused))
         else:
-            self._record(message, now)
             if message.watch:
                 for new in runs:
                     self._finals.watch(peer, new.run)
+            self._record(message, now)  # some may end with it: they need one that did not complete
             if message.promised and message.watch:
                 self._accept_late(peer, message, now)
             else:
@@ -116,14 +119,27 @@ class Intake:
         if message.promised:
             return None
         if message.batch not in self._refused:
-            live, limit = len(self._ledger.runs), self._queue_limit
-            if live + len(message.runs) <= limit:
+            refused = self._no_room(message) or self._unknown_need(message)
+            if refused is None:
                 return None
-            reason = f"{live} runs are waiting or running; the queue limit is {limit}"
-            self._refused[message.batch] = Refused(message.batch, "queue_full", reason)
+            self._refused[message.batch] = refused
             if len(self._refused) > REFUSED_MAX:
                 del self._refused[next(iter(self._refused))]
         return self._refused[message.batch]
+
+    def _no_room(self, message: Submit) -> Refused | None:
+        live, limit = len(self._ledger.runs), self._queue_limit
+        if live + len(message.runs) <= limit:
+            return None
+        reason = f"{live} runs are waiting or running; the queue limit is {limit}"
+        return Refused(message.batch, "queue_full", reason)
+
+    def _unknown_need(self, message: Submit) -> Refused | None:
+        for new in message.runs:
+            if new.needs and (unknown := self._dependencies.unknown(new.needs)):
+                reason = f"it needs run {unknown}, which is not recorded in this home"
+                return Refused(message.batch, "unknown_run", reason)
+        return None
 
     def _record(self, message: Submit, now: Now) -> None:
         spec_id = self._spec_id(message.spec)
@@ -131,7 +147,8 @@ class Intake:
             self._known_specs.add(spec_id)
             self._ledger.out.specs.append((spec_id, message.spec, message.code))
         for new in message.runs:
-            record = self._ledger.add(new, message, spec_id, now.unix_s)
+            blocked = bool(new.needs) and self._dependencies.blocks(new.needs)
+            record = self._ledger.add(new, message, spec_id, now.unix_s, blocked)
             self._attempts.admit(record, now)
         if message.terms.key:
             self._ledger.claim(message.spec.key, message.terms.key, record)

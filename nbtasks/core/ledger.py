@@ -42,6 +42,7 @@ class Ledger:
         self.last_seq = 0
         self.out = Output()
         self.claimed: dict[tuple[str, str], RunId] = {}  # (task, idempotency key) by this output
+        self.ended: dict[RunId, str] = {}  # runs that this output ends -> name of their state
         self._new: set[RunId] = set()  # recorded by the output under construction
         self._first_history: tuple[Moment, ...] = (Moment("", 0.0),)  # shared by the runs of a batch
         self._children: dict[RunId, int] = {}  # how many live runs a run submitted
@@ -62,6 +63,7 @@ class Ledger:
         out, self.out = self.out, Output()
         self._new.clear()
         self.claimed.clear()
+        self.ended.clear()
         return out
 
     @property
@@ -94,10 +96,20 @@ class Ledger:
         """Whether this pass records `run`; it may be final already."""
         return run in self._new
 
-    def add(self, new: NewRun, submit: Submit, spec_id: str, unix_s: float) -> RunRecord:
+    def add(
+        self, new: NewRun, submit: Submit, spec_id: str, unix_s: float, blocked: bool = False
+    ) -> RunRecord:
+        """Take in a new run.
+
+        Parameters
+        ----------
+        blocked
+            Whether runs that it needs are still to end.
+        """
         self.last_seq += 1
         waits = submit.terms.eta > unix_s
-        state = State.SCHEDULED if waits else State.PENDING
+        state = State.AWAITING_DEPENDENCIES if blocked else State.PENDING
+        state = State.SCHEDULED if waits else state
         if self._first_history[0].at != unix_s or self._first_history[0].state != state.value:
             self._first_history = (Moment(state.value, unix_s),)
         record = RunRecord(
@@ -112,7 +124,7 @@ class Ledger:
             at=unix_s,
             history=self._first_history,
             due=submit.terms.eta if waits else 0.0,
-            terms=submit.terms,
+            terms=msgspec.structs.replace(submit.terms, needs=new.needs) if new.needs else submit.terms,
         )
         self.runs[new.run] = record
         self._new.add(new.run)
@@ -149,6 +161,7 @@ class Ledger:
         if new in FINAL:
             record.worker, record.started, record.stop, record.due = "", False, "", 0.0
             del self.runs[record.run]
+            self.ended[record.run] = new.value
             self._count_child(record, -1)
         if self.observe is not None:
             self.observe(record)

@@ -53,6 +53,13 @@ class Spec(Part, frozen=True):
     retry_jitter: float = 0.0  # a delay d lies in [d - d·jitter, d + d·jitter]
 
 
+class Need(Part, frozen=True):
+    """A run that has to end before another one may start."""
+
+    run: RunId
+    tolerant: bool = False  # in whatever way it ends
+
+
 class Terms(Part, frozen=True):
     """What is asked of the runs of one submit, beyond what their task is."""
 
@@ -60,6 +67,7 @@ class Terms(Part, frozen=True):
     eta: float = 0.0  # UNIX seconds, not before; 0: at once
     expires: float = 0.0  # UNIX seconds; what has not started by then never does; 0: no such time
     key: str = ""  # idempotency key within the task; "": none
+    needs: tuple[Need, ...] = ()  # those of one run, in the broker's memory; a submit says them run by run
 
 
 class NewRun(Part, frozen=True):
@@ -68,6 +76,7 @@ class NewRun(Part, frozen=True):
     run: RunId
     args: bytes
     parameters: str = "{}"  # JSON object: name -> safe repr
+    needs: tuple[Need, ...] = ()  # without repetitions
 
 
 class Held(Part, frozen=True):
@@ -378,7 +387,7 @@ class Refused(Message, frozen=True):
     """No run of the batch is recorded."""
 
     batch: str
-    code: str  # "queue_full", "conflict"
+    code: str  # "queue_full", "unknown_run"
     reason: str
 
 
@@ -496,6 +505,16 @@ class NotDone(Message, frozen=True):
 # -- broker -> worker ----------------------------------------------------------------------------------
 
 
+class Given(Part, frozen=True):
+    """How a run ended that another one needs."""
+
+    run: RunId
+    state: str
+    message: str
+    value: bytes = b""  # pickled result, or pickled failure
+    fetch: bool = False  # the value is too large to be told: GetValue brings it
+
+
 class Push(Message, frozen=True):
     """Execute this attempt; published on the worker's topic, repeated until Acked."""
 
@@ -506,6 +525,7 @@ class Push(Message, frozen=True):
     code: bytes
     args: bytes
     parent: RunId = ""
+    given: tuple[Given, ...] = ()  # what the runs that it needs gave
 
 
 class Interrupt(Message, frozen=True):

@@ -64,7 +64,7 @@ class RunRecord(msgspec.Struct, gc=False):
     failures: int = 0  # charged attempts that raised or timed out
     crashes: int = 0  # charged attempts whose process died
     chunks: int = 0  # output chunks recorded of the newest assignment, without a gap
-    terms: Terms = Terms()  # shared between the runs of a batch
+    terms: Terms = Terms()  # shared between the runs of a batch that need no others
 
     @property
     def is_final(self) -> bool:

@@ -34,12 +34,14 @@ class State(str, Enum):
     SCHEDULED = "Scheduled"  # its eta lies ahead
     AWAITING_RETRY = "AwaitingRetry"  # a delayed retry, until its code starts again
     PENDING = "Pending"
+    AWAITING_DEPENDENCIES = "AwaitingDependencies"  # runs that it needs have not ended
     RUNNING = "Running"
     RETRYING = "Retrying"  # an immediate retry, from the failure on
     CANCELLING = "Cancelling"
     COMPLETED = "Completed"
     FAILED = "Failed"
     TIMED_OUT = "TimedOut"
+    UPSTREAM_FAILED = "UpstreamFailed"  # a run that it needs did not complete; its code never starts
     CANCELLED = "Cancelled"
     CRASHED = "Crashed"
 
@@ -55,23 +57,40 @@ TYPES: dict[State, StateType] = {
     State.SCHEDULED: StateType.SCHEDULED,
     State.AWAITING_RETRY: StateType.SCHEDULED,
     State.PENDING: StateType.PENDING,
+    State.AWAITING_DEPENDENCIES: StateType.PENDING,
     State.RUNNING: StateType.RUNNING,
     State.RETRYING: StateType.RUNNING,
     State.CANCELLING: StateType.CANCELLING,
     State.COMPLETED: StateType.COMPLETED,
     State.FAILED: StateType.FAILED,
     State.TIMED_OUT: StateType.FAILED,
+    State.UPSTREAM_FAILED: StateType.FAILED,
     State.CANCELLED: StateType.CANCELLED,
     State.CRASHED: StateType.CRASHED,
 }
 
-FINAL = frozenset({State.COMPLETED, State.FAILED, State.TIMED_OUT, State.CANCELLED, State.CRASHED})
+FINAL = frozenset(
+    {
+        State.COMPLETED,
+        State.FAILED,
+        State.TIMED_OUT,
+        State.UPSTREAM_FAILED,
+        State.CANCELLED,
+        State.CRASHED,
+    }
+)
+
+
+FIRST = (State.SCHEDULED, State.AWAITING_DEPENDENCIES, State.PENDING)  # in which a run may begin
 
 
 class Cause(str, Enum):
     """What may happen to a run; the label of an arrow in the diagram."""
 
     DUE = "due"  # its eta has come
+    DUE_WAITING = "due, needs other runs"
+    READY = "all it needs completed"
+    UPSTREAM_FAILED = "one it needs did not complete"
     STARTED = "started"  # user code of an attempt begins
     COMPLETED = "completed"
     RAISED = "raised"  # the last attempt failed
@@ -100,9 +119,17 @@ _ENDINGS = {
 MOVES: dict[State, dict[Cause, State]] = {
     State.SCHEDULED: {
         Cause.DUE: State.PENDING,
+        Cause.DUE_WAITING: State.AWAITING_DEPENDENCIES,
+        Cause.UPSTREAM_FAILED: State.UPSTREAM_FAILED,
+        Cause.CANCELLED: State.CANCELLED,
+    },
+    State.AWAITING_DEPENDENCIES: {
+        Cause.READY: State.PENDING,
+        Cause.UPSTREAM_FAILED: State.UPSTREAM_FAILED,
         Cause.CANCELLED: State.CANCELLED,
     },
     State.PENDING: {
+        Cause.UPSTREAM_FAILED: State.UPSTREAM_FAILED,
         Cause.STARTED: State.RUNNING,
         Cause.CANCEL: State.CANCELLING,
         Cause.CANCELLED: State.CANCELLED,
@@ -126,6 +153,7 @@ MOVES: dict[State, dict[Cause, State]] = {
     State.COMPLETED: {},
     State.FAILED: {},
     State.TIMED_OUT: {},
+    State.UPSTREAM_FAILED: {},
     State.CANCELLED: {},
     State.CRASHED: {},
 }
@@ -147,7 +175,7 @@ def move(state: State, cause: Cause) -> State:
 
 def mermaid() -> str:
     """Draw `MOVES` as a mermaid state diagram; the README holds a copy and a test compares them."""
-    rows = ["stateDiagram-v2", f"    [*] --> {State.SCHEDULED}", f"    [*] --> {State.PENDING}"]
+    rows = ["stateDiagram-v2", *(f"    [*] --> {state}" for state in FIRST)]
     for source, arrows in MOVES.items():
         labels: dict[State, list[str]] = {}
         for cause, target in arrows.items():

@@ -2,6 +2,7 @@
 
 from nbtasks.pickling.blame import REPR_CHARACTERS_MAX, safe_repr
 from nbtasks.pickling.failures import RemoteTraceback, dump_failure, load_failure
+from nbtasks.pickling.upstream import allow_failure, given, quote
 from nbtasks.pickling.values import (
     dump,
     dump_arguments,
@@ -16,15 +17,18 @@ from nbtasks.pickling.values import (
 __all__ = [
     "REPR_CHARACTERS_MAX",
     "RemoteTraceback",
+    "allow_failure",
     "dump",
     "dump_arguments",
     "dump_failure",
     "dump_function",
     "dump_result",
     "dumps",
+    "given",
     "load_arguments",
     "load_failure",
     "load_function",
     "load_result",
+    "quote",
     "safe_repr",
 ]

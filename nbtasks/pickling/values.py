@@ -19,9 +19,11 @@ from typing import Any
 import cloudpickle
 
 from nbtasks.core.codec import INLINE_BYTES_MAX, VALUE_BYTES_MAX
+from nbtasks.core.messages import Need
 from nbtasks.core.payload import Payload
 from nbtasks.errors import NotPicklable, ResultCorrupt, ValueTooLarge
 from nbtasks.pickling.blame import line_of, name_of, type_name, why_not
+from nbtasks.pickling.upstream import Upstream, quote, value_of
 
 PROTOCOL = 5
 MEBIBYTE = 2**20
@@ -80,11 +82,23 @@ def load_function(code: bytes) -> Callable[..., Any]:
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Cloudpickle, which also notes the files of functions and finds those that a decorator hides."""
 
-    def __init__(self, file: Any, takes_in: Callable[[pickle.PickleBuffer], bool] | None = None) -> None:
+    def __init__(
+        self,
+        file: Any,
+        takes_in: Callable[[pickle.PickleBuffer], bool] | None = None,
+        needs: list[Need] | None = None,
+    ) -> None:
         super().__init__(file, PROTOCOL, takes_in)
         self.filenames: set[str] = set()
+        self._needs = needs
 
     def reducer_override(self, value: Any) -> Any:
+        if self._needs is not None and isinstance(value, (Upstream, quote)):
+            if isinstance(value, quote):
+                return pickle.loads, (dumps(value.value),)
+            if need := value.need():
+                self._needs.append(need)
+                return value_of, (need.run, need.tolerant)
         if type(value) is types.FunctionType:
             self.filenames.add(value.__code__.co_filename)
             depth = _hidden_depth(value)
@@ -149,8 +163,14 @@ def _find_hidden(module: str, qualname: str, depth: int) -> Any:
 # -- arguments and results ----------------------------------------------------------------------------
 
 
-def dump_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Iterable[str] = ()) -> Payload:
+def dump_arguments(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Iterable[str] = ()
+) -> tuple[Payload, list[Need]]:
     """Pickle the arguments of one call.
+
+    Returns
+    -------
+    The bytes, and the runs whose values stand among the arguments.
 
     Parameters
     ----------
@@ -163,8 +183,9 @@ def dump_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Iter
         The message names the argument.
     """
     whole = (args, dict(kwargs))
+    needs: list[Need] = []
     try:
-        return dump(whole)
+        return dump(whole, needs), needs
     except NotPicklable:
         raise  # it said itself why it cannot travel
     except Exception as error:
@@ -212,11 +233,16 @@ def load_result(body: bytes | Payload) -> Any:
         ) from error
 
 
-def dump(value: Any) -> Payload:
+def dump(value: Any, needs: list[Need] | None = None) -> Payload:
     """Pickle a value of any size, without a copy of its large parts.
 
     What offers its memory (arrays do) stays outside of the pickle if it is large; large bytes and texts
     are pieces of the pickle of their own. If all is small, nothing lies outside.
+
+    Parameters
+    ----------
+    needs
+        If given, runs are replaced by their values, and what these are is added here.
     """
     if _is_plain(value):
         return Payload([pickle.dumps(value, PROTOCOL)])
@@ -230,10 +256,12 @@ def dump(value: Any) -> Payload:
         return False
 
     pieces = _Pieces()
-    _Pickler(pieces, takes_in).dump(value)
+    _Pickler(pieces, takes_in, needs).dump(value)
     payload = Payload(pieces.all, buffers)
     if buffers and payload.size <= INLINE_BYTES_MAX:
-        return Payload([dumps(value)])
+        pieces = _Pieces()
+        _Pickler(pieces, needs=None if needs is None else []).dump(value)
+        return Payload(pieces.all)
     return payload
 
 

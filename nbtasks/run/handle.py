@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from nbtasks import pickling
-from nbtasks.context import Fate, Submitter
-from nbtasks.core.messages import Attempt, Moment, RunInfo
+from nbtasks.context import Fate, Submitter, submitter
+from nbtasks.core.messages import Attempt, Moment, Need, RunInfo
 from nbtasks.core.states import FINAL, State, StateType
 from nbtasks.errors import (
     CancelledRun,
@@ -26,7 +26,9 @@ from nbtasks.errors import (
     ResultCorrupt,
     TimedOut,
     UnknownRun,
+    UpstreamFailed,
 )
+from nbtasks.pickling.upstream import Upstream
 
 log = logging.getLogger("nbtasks.runs")
 
@@ -58,10 +60,11 @@ class RunAttempt(NamedTuple):
     outcome: str  # "" while it runs
 
 
-class Run:
+class Run(Upstream):
     """One call of a task in the background.
 
-    Handles on the same run are equal, in whatever process or notebook they were made.
+    Handles on the same run are equal, in whatever process or notebook they were made. As an argument of
+    a background run it is replaced by its result; elsewhere it travels as a handle.
     """
 
     def __init__(
@@ -109,6 +112,12 @@ class Run:
 
     def __hash__(self) -> int:
         return hash(self._run)
+
+    def need(self) -> Need | None:
+        return Need(self._run)
+
+    def __reduce__(self) -> Any:
+        return _found_again, (self._run, self.name, self.task_key, self.tags, self._parameters)
 
     # -- what is recorded ---------------------------------------------------------------------------------
 
@@ -227,18 +236,11 @@ class Run:
         """
         if not self._wait(timeout):
             raise TimeoutError(f"run {self.name!r} ({self._run}) has not ended within {timeout:g} s")
-        state = self.state
-        where = f"run {self.name!r} ({self._run})"
+        state = State(self.state.name)
         if state.type is StateType.COMPLETED:
             return None
-        if state.type is StateType.CANCELLED:
-            return CancelledRun(f"{where} was cancelled")
-        if state.type is StateType.CRASHED:
-            return CrashedRun(f"{where} crashed: {state.message or 'its worker is gone'}")
-        if state.name == State.TIMED_OUT:
-            return TimedOut(f"{where} {state.message or 'timed out'}")
-        body = self._bytes()
-        return pickling.load_failure(body) if body else FailedRun(f"{where}: {state.message}")
+        body = self._bytes() if state is State.FAILED else b""
+        return failure_of(f"run {self.name!r} ({self._run})", state, self.state.message, body)
 
     @property
     def _state_type(self) -> StateType | None:
@@ -316,7 +318,32 @@ class Run:
         self._client.cancel([self._run])
 
 
+def failure_of(where: str, state: State, message: str, body: bytes) -> BaseException:
+    """Why a run that ended so has no result.
+
+    Parameters
+    ----------
+    where
+        What the message calls the run.
+    body
+        The pickled failure, of one that raised.
+    """
+    if state.type is StateType.CANCELLED:
+        return CancelledRun(f"{where} was cancelled")
+    if state.type is StateType.CRASHED:
+        return CrashedRun(f"{where} crashed: {message or 'its worker is gone'}")
+    if state is State.TIMED_OUT:
+        return TimedOut(f"{where} {message or 'timed out'}")
+    if state is State.UPSTREAM_FAILED:
+        return UpstreamFailed(f"{where}: {message}")
+    return pickling.load_failure(body) if body else FailedRun(f"{where}: {message}")
+
+
 # -- pieces -------------------------------------------------------------------------------------------
+
+
+def _found_again(run: str, name: str, task_key: str, tags: frozenset[str], parameters: str) -> Run:
+    return Run(run, name, task_key, tags, parameters, submitter())
 
 
 def _when(unix_s: float) -> datetime:

@@ -21,7 +21,7 @@ from uuid import UUID
 
 from nbtasks import context
 from nbtasks.context import Fate
-from nbtasks.core.messages import Ended, Moment, RunId, Spec
+from nbtasks.core.messages import Ended, Moment, Need, RunId, Spec
 from nbtasks.core.states import FINAL, Cause, State, move
 from nbtasks.errors import CancelledRun, CrashedRun, NotPicklable, TimedOut, UnknownRun
 from nbtasks.run.handle import Run, RunAttempt, RunState
@@ -143,15 +143,22 @@ class LocalRun(Run, Course):
     def _cancelled(self) -> CancelledRun:
         return CancelledRun(f"{self._where} was cancelled")
 
+    def need(self) -> Need | None:
+        self._must_have_ended()
+        return None
+
     def __reduce_ex__(self, protocol: Any) -> Any:
+        self._must_have_ended()
+        if self._error is not None:
+            raise NotPicklable(f"{self._where} ended {self.state}, so it has no value that could travel")
+        return _value, (self._result,)
+
+    def _must_have_ended(self) -> None:
         if not self.state.is_final:
             raise NotPicklable(
                 f"{self._where} is a run of this process that has not ended, so its value cannot travel: "
                 "call .result() first, or make it by .delay()"
             )
-        if self._error is not None:
-            raise NotPicklable(f"{self._where} ended {self.state}, so it has no value that could travel")
-        return _value, (self._result,)
 
     @property
     def _where(self) -> str:

@@ -7,20 +7,21 @@ import inspect
 import sys
 import time
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from nbtasks import context
 from nbtasks.context import submitter
-from nbtasks.core.messages import Spec
+from nbtasks.core.messages import Need, Spec
 from nbtasks.run import Run, RunList
 from nbtasks.runners import LocalRun, task_runner
 from nbtasks.tasks import code, identity, loglines, options, packing
 from nbtasks.tasks.local import LocalCall
 from nbtasks.tasks.mapping import ANYTHING, Calls
 from nbtasks.tasks.options import Options
+from nbtasks.tasks.packing import Call
 from nbtasks.wire import ids
 
 if TYPE_CHECKING:
@@ -180,11 +181,16 @@ class Task(Generic[F]):
         args, kwargs, parameters = self._bound(args, kwargs)
         return LocalCall(self.fn, args, kwargs, parameters, self._local_spec()).start()
 
-    def submit(self, /, *args: Any, **kwargs: Any) -> LocalRun:
+    def submit(self, /, *args: Any, wait_for: Any = None, **kwargs: Any) -> LocalRun:
         """Run it in this process by the task runner of the block around, else in a thread.
 
         Nothing is recorded. A time-out interrupts Python code but cannot kill: what blocks outside of Python
         goes on until it returns.
+
+        Parameters
+        ----------
+        wait_for
+            Runs that have to complete first; runs among the arguments are replaced by their results.
 
         Raises
         ------
@@ -192,22 +198,23 @@ class Task(Generic[F]):
             The arguments do not fit the function, or an option was given that background runs alone have.
         """
         options.refuse_background(self._options, self._signature, kwargs)
-        run = self._submitted(*self._bound(args, kwargs), self._local_spec())
+        run = self._submitted(self._bound(args, kwargs), self._local_spec(), wait_for)
         loglines.created(self.name)
         return run
 
-    def _submitted(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], parameters: dict[str, Any], spec: Spec
-    ) -> LocalRun:
+    def _submitted(self, call: Call, spec: Spec, wait_for: Any) -> LocalRun:
+        args, kwargs, parameters = call
         current = context.current_run()
         run_id = ids.run_id()
-        call = LocalCall(self.fn, args, kwargs, parameters, spec, run_id)
+        local = LocalCall(self.fn, args, kwargs, parameters, spec, run_id, wait_for)
         run = LocalRun(run_id, spec, packing.texts(parameters), current.run if current else "")
-        task_runner().submit(run, call.start)
+        task_runner().submit(run, local.start)
         return run
 
     def delay(self, /, *args: Any, **kwargs: Any) -> Run:
         """Run it in the background; returns when the run is recorded.
+
+        A run among the arguments, however deep, is replaced by its result; this one starts when it is there.
 
         Raises
         ------
@@ -220,10 +227,13 @@ class Task(Generic[F]):
         SubmitUnknown
             The broker went away before it answered; the error holds the run's id.
         """
-        args, kwargs, parameters = self._bound(args, kwargs)
+        return self._delayed(args, kwargs, ())
+
+    def _delayed(self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: Sequence[Need]) -> Run:
+        call = self._bound(args, kwargs)
         body, spec = self._travelling()
         client = submitter()
-        run = packing.new_run(client, self._signature, (args, kwargs, parameters))
+        run = packing.new_run(client, self._signature, call, waits_for)
         fate = client.submit(spec, body, run, context.parent_id(), options.terms(self._options, time.time()))
         if fate.run != run.run:
             return Run.of_info(client.info(fate.run), client)  # somebody submitted it before
@@ -231,12 +241,19 @@ class Task(Generic[F]):
         return Run(run.run, spec.name, spec.key, spec.tags, run.parameters, client, fate)
 
     def apply_async(
-        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **given: Any
+        self,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        wait_for: Any = None,
+        **given: Any,
     ) -> Run:
         """The long form of `delay`: arguments in a tuple and a dict, options of this one run beside them.
 
         Parameters
         ----------
+        wait_for
+            Background runs that have to complete first, without being arguments.
         given
             What `with_options` takes, but for `key`.
 
@@ -251,9 +268,9 @@ class Task(Generic[F]):
         if kwargs is not None and not isinstance(kwargs, Mapping):
             raise TypeError(f"kwargs is a dict of keyword arguments, not {kwargs!r}")
         one = self.with_options(**given) if given else self
-        return one.delay(*args, **(kwargs or {}))
+        return one._delayed(tuple(args), dict(kwargs or {}), packing.waits_for(wait_for))
 
-    def map(self, /, *args: Any, deferred: bool = False, **kwargs: Any) -> RunList:
+    def map(self, /, *args: Any, deferred: bool = False, wait_for: Any = None, **kwargs: Any) -> RunList:
         """Run it once for each item: in this process as by `submit`, or in the background as by `delay`.
 
         Iterables are walked together; strings and other single values, defaults and `unmapped(x)` are the
@@ -263,6 +280,8 @@ class Task(Generic[F]):
         ----------
         deferred
             Whether the runs are background runs.
+        wait_for
+            Runs that have to complete before any of these starts.
 
         Returns
         -------
@@ -289,14 +308,14 @@ class Task(Generic[F]):
             return RunList()
         if not deferred:
             spec = self._local_spec()
-            runs = RunList(self._submitted(*call, spec) for call in calls)
+            runs = RunList(self._submitted(call, spec, wait_for) for call in calls)
             loglines.created(self.name, calls.number)
             return runs
         body, spec = self._travelling()
         client = submitter()
         made: list[tuple[str, str]] = []  # what handles need of the runs
         terms = options.terms(self._options, time.time())
-        batches = packing.batches(client, self._signature, calls, made)
+        batches = packing.batches(client, self._signature, calls, packing.waits_for(wait_for), made)
         fates = client.submit_many(spec, body, batches, context.parent_id(), terms)
         loglines.created(self.name, calls.number)
         return RunList(

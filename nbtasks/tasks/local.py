@@ -24,6 +24,7 @@ from nbtasks import context
 from nbtasks.core import policy
 from nbtasks.core.messages import RunId, Spec
 from nbtasks.errors import TimedOut
+from nbtasks.run.values import resolved, runs_in
 from nbtasks.runners.interrupts import Interrupted, call_within
 from nbtasks.runners.local import Course
 from nbtasks.tasks import loglines
@@ -41,6 +42,8 @@ class LocalCall:
         The arguments by name.
     run
         The id of the run that it is; "": a new one.
+    wait_for
+        Runs that have to complete first.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class LocalCall:
         parameters: dict[str, Any],
         spec: Spec,
         run: RunId = "",
+        wait_for: Any = None,
     ) -> None:
         self._function = function
         self._args = args
@@ -58,6 +62,7 @@ class LocalCall:
         self._parameters = parameters
         self._spec = spec
         self._id = run or ids.run_id()
+        self._wait_for = wait_for
         self._course = Course()
 
     def start(self, course: Course | None = None) -> Any:
@@ -75,8 +80,10 @@ class LocalCall:
         if inspect.iscoroutinefunction(target):
             return self._run_async()
         if inspect.isasyncgenfunction(target):
+            self._resolve()
             return self._steps_async(self._function(*self._args, **self._kwargs))
         if inspect.isgeneratorfunction(target):
+            self._resolve()
             return self._steps(self._function(*self._args, **self._kwargs))
         return self._run()
 
@@ -109,7 +116,19 @@ class LocalCall:
             loglines.retrying(self._spec.name, failures, error, pause_s)
         return pause_s
 
+    def _resolve(self) -> None:
+        """Put values in the place of runs; waits for them."""
+        call = (self._args, self._kwargs, self._parameters)
+        found = resolved((call, self._wait_for))
+        self._args, self._kwargs, self._parameters = found[0]
+
+    async def _resolve_async(self) -> None:
+        for run in runs_in(((self._args, self._kwargs), self._wait_for)):
+            await asyncio.to_thread(run.wait)
+        self._resolve()
+
     def _run(self) -> Any:
+        self._resolve()
         attempt = 0
         while True:
             attempt += 1
@@ -122,6 +141,7 @@ class LocalCall:
             self._course.pause(pause_s)
 
     async def _run_async(self) -> Any:
+        await self._resolve_async()
         attempt = 0
         while True:
             attempt += 1

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import repeat
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from nbtasks.pickling.upstream import Upstream, quote
+
 T = TypeVar("T")
 
 
@@ -88,7 +90,7 @@ def _wrap(task: str, name: str, value: Any) -> _Column | _Whole:
             f"{task}.map() got a dict for {name!r}; it would map the keys: "
             f"pass list({name}), list({name}.items()), or unmapped({name}) for the whole dict"
         )
-    if isinstance(value, (str, bytes, bytearray)) or not isinstance(value, Iterable):
+    if isinstance(value, (str, bytes, bytearray, Upstream, quote)) or not isinstance(value, Iterable):
         return _Whole(value)
     try:
         return _Column(list(value))

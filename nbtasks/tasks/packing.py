@@ -11,37 +11,50 @@ import msgspec
 from nbtasks import pickling
 from nbtasks.context import Submitter
 from nbtasks.core.codec import BATCH_BYTES_MAX
-from nbtasks.core.messages import NewRun
+from nbtasks.core.messages import Need, NewRun
 from nbtasks.errors import NotPicklable
+from nbtasks.pickling.upstream import Upstream, united
 from nbtasks.wire import ids
 
 BATCH_RUNS_MAX = 1000  # runs that are recorded together
+NEED_BYTES = 40  # of a message, about
 
 Call = tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]  # positional, keyword, all by name
 
 
-def new_run(client: Submitter, signature: Signature | None, call: Call) -> NewRun:
-    """One run of a call; raises `NotPicklable`."""
+def new_run(client: Submitter, signature: Signature | None, call: Call, waits_for: Sequence[Need]) -> NewRun:
+    """One run of a call; raises `NotPicklable`.
+
+    Parameters
+    ----------
+    waits_for
+        What it needs besides the runs among its arguments.
+    """
     args, kwargs, parameters = call
     run = ids.run_id()
-    body = client.pack(pickling.dump_arguments(args, kwargs, _names(signature, len(args))), run)
-    return NewRun(run, body, texts(parameters))
+    payload, needs = pickling.dump_arguments(args, kwargs, _names(signature, len(args)))
+    needs += waits_for
+    return NewRun(run, client.pack(payload, run), texts(parameters), united(needs) if needs else ())
 
 
 def batches(
-    client: Submitter, signature: Signature | None, calls: Iterable[Call], made: list[tuple[str, str]]
+    client: Submitter,
+    signature: Signature | None,
+    calls: Iterable[Call],
+    waits_for: Sequence[Need],
+    made: list[tuple[str, str]],
 ) -> Iterator[Sequence[NewRun]]:
     """Batches of runs; what handles need of them (id, parameters) is appended to `made`."""
     batch: list[NewRun] = []
     size = 0
     for call in calls:
         try:
-            run = new_run(client, signature, call)
+            run = new_run(client, signature, call, waits_for)
         except NotPicklable as error:
             before = len(made) - len(batch)
             words = f"; the {before} runs before its batch are recorded" if before else ""
             raise type(error)(f"item {len(made)}: {error}{words}") from None
-        weight = len(run.args) + len(run.parameters)
+        weight = len(run.args) + len(run.parameters) + NEED_BYTES * len(run.needs)
         if batch and (len(batch) >= BATCH_RUNS_MAX or size + weight > BATCH_BYTES_MAX):
             yield batch
             batch, size = [], 0
@@ -50,6 +63,18 @@ def batches(
         size += weight
     if batch:
         yield batch
+
+
+def waits_for(given: Any) -> tuple[Need, ...]:
+    """The value of `wait_for`: background runs, or lists of them."""
+    if given is None:
+        return ()
+    if isinstance(given, Upstream):
+        need = given.need()
+        return (need,) if need else ()
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise TypeError(f"wait_for is a background run or a list of them, not {given!r}")
+    return tuple(need for one in given for need in waits_for(one))
 
 
 def texts(parameters: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ from nbtasks.worker.collector import Collector
 from nbtasks.worker.interrupts import Interrupts
 from nbtasks.worker.loglines import LogLines
 from nbtasks.worker.surroundings import Surroundings
+from nbtasks.worker.upstream import Upstreams
 
 MESSAGE_CHARACTERS_MAX = 300
 TRACEBACK_CHARACTERS_MAX = 100_000
@@ -117,7 +118,8 @@ class Executor:
         if push.spec.log_prints:
             self._log_prints(push)
         function = self._code(push).function
-        arguments, options = pickling.load_arguments(self._blobs.unpack(push.args))
+        with pickling.given(Upstreams(push, self._blobs).value_of):
+            arguments, options = pickling.load_arguments(self._blobs.unpack(push.args))
         spec = push.spec
         bind = partial(_bound, function, arguments, options)
         running = context.RunContext(push.run, spec.name, push.number, frozenset(spec.tags), bind)

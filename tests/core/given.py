@@ -41,8 +41,14 @@ class Desk:
     def __init__(self, limits: Limits | None = None, boot: str = "boot") -> None:
         self.rows: dict[str, RunRecord] = {}
         self.values: dict[int, bytes] = {}
-        self.broker = Broker(limits or Limits(), boot, at(0), pid=1, recorded=self.rows.__contains__)
+        self.broker = Broker(
+            limits or Limits(), boot, at(0), pid=1, recorded=self.rows.__contains__, final=self._final
+        )
         self.output = Output()
+
+    def _final(self, run: str) -> str:
+        row = self.rows.get(run)
+        return row.state.value if row and row.is_final else ""
 
     def hears(self, peer: str, *messages: m.Message, s: float = 0.0) -> list[Any]:
         """A frame arrives; returns what is said."""

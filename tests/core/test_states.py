@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbtasks.core.states import FINAL, MOVES, TYPES, Cause, State, StateType, mermaid, move
+from nbtasks.core.states import FINAL, FIRST, MOVES, TYPES, Cause, State, StateType, mermaid, move
 from nbtasks.errors import IllegalMove
 
 
@@ -18,7 +18,7 @@ def test_nothing_leads_out_of_a_final_state_and_something_out_of_every_other() -
 
 
 def test_every_state_can_be_reached_and_can_end() -> None:
-    reached, frontier = set(), {State.SCHEDULED, State.PENDING}
+    reached, frontier = set(), set(FIRST)
     while frontier:
         reached |= frontier
         frontier = {target for state in frontier for target in MOVES[state].values()} - reached

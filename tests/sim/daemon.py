@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from nbtasks.core.broker import QUERIES, Broker, Limits
+from nbtasks.core.broker import Broker, Limits, names_runs
 from nbtasks.core.messages import Exited, HelloClient, HelloPool, HelloWorker, Left, Message, PeerId
 from nbtasks.core.records import Announce, Now, Output, PeerRecord, Publish, PushRun, Send, TellEnd
 from tests.sim.peers import WorkerProcess
@@ -40,6 +40,7 @@ class BrokerProcess:
             now,
             recorded=disk.rows.__contains__,
             keyed=disk.keyed,
+            final=disk.final,
             spec_id=lambda spec: f"{spec.key}-{spec.version}",
             newest=disk.newest,
         )
@@ -174,7 +175,7 @@ class BrokerProcess:
     def _take(self, process: Process, frame: list[Message], now: Now) -> None:
         self._routes.add(process.name)
         for message in frame:
-            if isinstance(message, QUERIES):
+            if names_runs(message):
                 self._adopt(now)
             self.machine.handle(process.name, message, now)
             if isinstance(message, (HelloClient, HelloWorker, HelloPool)):

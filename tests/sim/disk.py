@@ -8,6 +8,7 @@ from nbtasks.core import events
 from nbtasks.core.messages import (
     BoardRow,
     Ended,
+    Given,
     Message,
     Missing,
     PeerId,
@@ -87,7 +88,12 @@ class Disk:
     def push(self, item: PushRun) -> Push:
         r = item.record
         code, args = self.specs[r.spec_id], self.args[r.run]
-        return Push(r.run, r.attempt, len(r.attempts) + 1, r.spec, code, args, r.parent)
+        given = tuple(
+            Given(need.run, row.state.value, row.message, self.values.get(row.seq, b""))
+            for need in r.terms.needs
+            for row in (self.rows[need.run],)
+        )
+        return Push(r.run, r.attempt, len(r.attempts) + 1, r.spec, code, args, r.parent, given)
 
     def told(self, item: TellEnd) -> Message:
         row = self.rows.get(item.run)
@@ -98,6 +104,10 @@ class Disk:
 
     def keyed(self, task: str, key: str) -> RunId:
         return self.keys.get((task, key), "")
+
+    def final(self, run: RunId) -> str:
+        row = self.rows.get(run)
+        return row.state.value if row and row.is_final else ""
 
     def newest(self) -> list[BoardRow]:
         rows = sorted(self.rows.values(), key=lambda row: row.seq)

@@ -17,7 +17,6 @@ from nbtasks.core.records import (
     Announce,
     Now,
     Output,
-    PeerRecord,
     PoolRecord,
     Publish,
     PushRun,
@@ -27,7 +26,7 @@ from nbtasks.core.records import (
     WorkerRecord,
 )
 from nbtasks.core.staff import AHEAD_MAX
-from nbtasks.core.states import FINAL, MOVES, State
+from nbtasks.core.states import FINAL, MOVES, State, StateType
 from tests.sim.plan import Plan
 from tests.sim.trace import short
 
@@ -131,7 +130,7 @@ class Judge:
                 assert old is not None, f"changed, but never recorded: {short(row)}"
                 assert not old.is_final, f"a final row changed: {short(old)} -> {short(row)}"
             self._moving(old, row)
-            if self._giving(old, row, {**self._disk.peers, **output.peers}, now):
+            if self._giving(old, row, output, now):
                 assert (boot, row.worker) not in self._dismissed, (
                     f"given to a worker that leaves: {short(row)}"
                 )
@@ -153,18 +152,20 @@ class Judge:
         path = row.history
         before = old.history if old else ()
         assert path[: len(before)] == before, f"history changed: {before} -> {path}"
-        first = State.SCHEDULED if row.terms.eta > row.submitted else State.PENDING
-        assert (path[0].state, path[-1].state) == (first.value, row.state.value), short(row)
+        first = {State.SCHEDULED} if row.terms.eta > row.submitted else {State.PENDING}
+        if row.terms.needs and not row.terms.eta > row.submitted:
+            first.add(State.AWAITING_DEPENDENCIES)
+        assert path[0].state in first, short(row)
+        assert path[-1].state == row.state.value, short(row)
         for a, b in pairwise(path):
             assert State(b.state) in MOVES[State(a.state)].values(), f"{a.state} -> {b.state} in {short(row)}"
             assert b.at >= a.at, f"time runs backwards in {path}"
         for attempt in row.attempts:
             assert not attempt.end or attempt.end >= attempt.start, attempt
 
-    def _giving(
-        self, old: RunRecord | None, row: RunRecord, peers: dict[m.PeerId, PeerRecord | None], now: Now
-    ) -> bool:
+    def _giving(self, old: RunRecord | None, row: RunRecord, output: Output, now: Now) -> bool:
         """Judge who holds the run, and when it was taken away from whom; whether it is given anew."""
+        peers = {**self._disk.peers, **output.peers}
         before = (old.attempt, old.worker) if old else (0, "")
         assert row.attempt >= before[0], f"attempts decrease: {short(old)} -> {short(row)}"
         if executing := self._executing.get(row.run):
@@ -184,6 +185,8 @@ class Judge:
             assert row.terms.eta <= now.unix_s, f"given before its time: {short(row)}"
             is_late = not row.attempts and 0 < row.terms.expires <= now.unix_s
             assert not is_late, f"given after it expired: {short(row)}"
+            for need in row.terms.needs:
+                assert self._is_met(need, output), f"given, but it needs {need}: {short(row)}"
             worker = peers.get(row.worker)
             assert isinstance(worker, WorkerRecord), f"given to nobody: {short(row)}"
             able = row.spec.code if worker.serves is None else row.spec.key in worker.serves
@@ -191,6 +194,11 @@ class Judge:
             assert row.spec.python == worker.python, f"{worker} cannot run {short(row)}"
             return True
         return False
+
+    def _is_met(self, need: m.Need, output: Output) -> bool:
+        written = (*output.changed.values(), *(new.record for new in output.new))
+        row = next((row for row in written if row.run == need.run), None) or self._disk.rows[need.run]
+        return row.is_final and (need.tolerant or row.state.type is StateType.COMPLETED)
 
     def _charging(self, row: RunRecord) -> None:
         """Judge the charged attempts: exactly those whose user code began."""
@@ -212,6 +220,9 @@ class Judge:
             assert (outcome, told) == ("raised", value), f"nobody raised {value!r}: {short(row)}"
         elif row.state is State.TIMED_OUT:
             assert row.spec.timeout_s > 0, short(row)
+        elif row.state is State.UPSTREAM_FAILED:
+            assert not row.attempts, f"its code began: {short(row)}"
+            assert not all(self._is_met(need, output) for need in row.terms.needs), short(row)
         elif row.state is State.CANCELLED:
             has_expired = row.terms.expires and not row.attempts and row.at >= row.terms.expires
             assert has_expired or row.run in self.cancelled, f"nobody cancelled {short(row)}"

@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from nbtasks.core import dependencies, observer, policy
 from nbtasks.core import messages as m
-from nbtasks.core import observer, policy
 from nbtasks.core.attempts import Attempts
 from nbtasks.core.broker import Broker
 from nbtasks.core.client import Client, OutboxDone
+from nbtasks.core.dependencies import Dependencies
 from nbtasks.core.events import Events, row_of_record
 from nbtasks.core.finals import Finals
 from nbtasks.core.intake import Intake
@@ -128,7 +129,7 @@ def nobody_looks_into_the_outbox_of_a_dead_client(patch: Patch) -> None:
 
 @mutation
 def outboxes_are_looked_into_only_now_and_then(patch: Patch) -> None:
-    patch.setattr(daemon, "QUERIES", ())
+    patch.setattr(daemon, "names_runs", lambda message: False)
 
 
 @mutation
@@ -573,6 +574,44 @@ def a_kill_takes_no_look_at_what_executes(patch: Patch) -> None:
         real(self, worker, member, "", 0, *rest)
 
     patch.setattr(Pool, "_end", end)
+
+
+# -- dependencies --------------------------------------------------------------------------------------
+
+
+@mutation
+def a_run_starts_before_what_it_needs_has_ended(patch: Patch) -> None:
+    patch.setattr(Dependencies, "_is_live", lambda self, need: False)
+    patch.setattr(dependencies, "_failure", lambda need, state: None)
+
+
+@mutation
+def a_run_starts_although_one_that_it_needs_failed(patch: Patch) -> None:
+    patch.setattr(dependencies, "_failure", lambda need, state: None)
+
+
+@mutation
+def whoever_tolerates_a_failure_is_hindered_by_it(patch: Patch) -> None:
+    def failure(need: m.Need, state: str, real: Any = dependencies._failure) -> Any:
+        return real(m.Need(need.run), state)
+
+    patch.setattr(dependencies, "_failure", failure)
+
+
+@mutation
+def the_end_of_a_run_is_not_told_to_who_needs_it(patch: Patch) -> None:
+    patch.setattr(Dependencies, "concern", lambda self, record: False)
+
+
+@mutation
+def needs_are_forgotten_by_a_new_broker(patch: Patch) -> None:
+    def restore(self: Broker, records: Any, *args: Any, real: Any = Broker.restore) -> None:
+        plain = [
+            msgspec.structs.replace(r, terms=msgspec.structs.replace(r.terms, needs=())) for r in records
+        ]
+        real(self, plain, *args)
+
+    patch.setattr(Broker, "restore", restore)
 
 
 # -- retention -----------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from nbtasks.core.observer import BOARD_NAME, BoardSeen, RunSeen
 from nbtasks.core.pool import Pool
 from nbtasks.core.records import Break, Exit, Launch, MarkEnded, Signal
 from nbtasks.core.worker import Worker
-from tests.sim.plan import PYTHON, draw_job, draw_spec, draw_terms
+from tests.sim.plan import PYTHON, draw_job, draw_needs, draw_spec, draw_terms
 from tests.sim.process import Marker, Process
 
 if TYPE_CHECKING:
@@ -299,7 +299,11 @@ class ClientProcess(Process):
         self._to_come -= 1
         spec = draw_spec(rng, served=world.plan.second_pool and rng.random() < 0.5)
         number = 1 if world.plan.promises and rng.random() < 0.8 else world.plan.batch_runs
-        runs = tuple(m.NewRun(run, run.encode()) for run in (world.name("run") for _ in range(number)))
+        known = list(world.jobs)
+        runs = tuple(
+            m.NewRun(run, run.encode(), needs=draw_needs(rng, world.plan, known))
+            for run in (world.name("run") for _ in range(number))
+        )
         terms = draw_terms(rng, world.plan, world.now(), alone=number == 1)
         parent = next(reversed(world.jobs), "")
         submit = m.Submit(world.name("batch"), spec, spec.code.encode(), runs, parent, terms=terms)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from nbtasks.core.messages import Spec, Terms
+from nbtasks.core.messages import Need, RunId, Spec, Terms
 from nbtasks.core.records import Now
 
 PYTHON = "3.11"
@@ -58,6 +58,7 @@ class Plan(NamedTuple):
     stays: bool
     promises: bool  # the clients use an outbox
     terms: bool  # some submits have a priority, an eta, a time when they expire, an idempotency key
+    needs: float  # of a run, that it needs others
     observes: bool  # the clients look at the board and at some of their runs
 
     @property
@@ -111,6 +112,7 @@ def draw(rng: Random, others: Random) -> Plan:
         promises=others.random() < 0.7,
         promise_kill=_some(others, half, 0.2, 0.5),
         terms=others.random() < 0.5,
+        needs=_some(others, half, 0.2, 0.7),
     )
 
 
@@ -165,6 +167,16 @@ def draw_terms(rng: Random, plan: Plan, now: Now, alone: bool) -> Terms:
         expires=now.unix_s + rng.choice((0.01, 0.5, 2.0)) if rng.random() < 0.2 else 0.0,
         key=rng.choice(("k", "l")) if alone and rng.random() < 0.2 else "",
     )
+
+
+def draw_needs(rng: Random, plan: Plan, known: list[RunId]) -> tuple[Need, ...]:
+    """Which of the runs that were submitted before one more needs; now and then one that nobody recorded."""
+    if not known or not plan.needs or rng.random() >= plan.needs:
+        return ()
+    chosen = rng.sample(known, min(len(known), rng.choice((1, 1, 2, 3))))
+    if rng.random() < 0.02:
+        chosen.append("run-unknown")
+    return tuple(Need(run, rng.random() < 0.3) for run in chosen)
 
 
 def draw_spec(rng: Random, served: bool) -> Spec:

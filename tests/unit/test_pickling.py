@@ -132,7 +132,7 @@ def test_looking_for_the_culprit_ends_in_a_circle() -> None:
     "args", [(), (1, "a", None, 2.5, b"x"), ([1, (2, {"k": [True]})],), ({1, 2}, Holder), (lambda: 3,)]
 )
 def test_arguments_arrive_as_they_were(args: tuple[Any, ...]) -> None:
-    body = pickling.dump_arguments(args, {"key": args}, [])
+    body, _ = pickling.dump_arguments(args, {"key": args}, [])
 
     positional, named = pickling.load_arguments(body)
 
@@ -188,7 +188,7 @@ def test_a_table_arrives_as_it_was() -> None:
 def test_large_parts_are_not_copied_when_they_are_pickled() -> None:
     large, array = bytes(200_000), np.arange(100_000.0)
 
-    payload = pickling.dump_arguments((large, array), {}, ["x", "y"])
+    payload, _ = pickling.dump_arguments((large, array), {}, ["x", "y"])
 
     assert any(piece is large for piece in payload.stream)
     assert [np.shares_memory(np.frombuffer(buffer), array) for buffer in payload.buffers] == [True]
@@ -196,7 +196,7 @@ def test_large_parts_are_not_copied_when_they_are_pickled() -> None:
 
 
 def test_what_is_small_is_one_pickle() -> None:
-    payload = pickling.dump_arguments((np.arange(4000.0), b"x" * 20_000), {}, ["x", "y"])
+    payload, _ = pickling.dump_arguments((np.arange(4000.0), b"x" * 20_000), {}, ["x", "y"])
 
     assert not payload.buffers
     assert pickling.load_arguments(b"".join(payload.stream))[0][1] == b"x" * 20_000

@@ -234,7 +234,7 @@ def test_a_filter_looks_in_the_journal_and_comes_back_with_what_it_is_for(
 
     assert [row["id"] for row in card.face.value["rows"]] == [OTHER]
     assert card.face.value["filter"] == "failed train"
-    assert {"Failed", "TimedOut"} == set(client.filters[0].states)
+    assert {"Failed", "TimedOut", "UpstreamFailed"} == set(client.filters[0].states)
 
 
 def test_find_takes_a_whole_id() -> None:

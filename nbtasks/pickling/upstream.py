@@ -1,0 +1,82 @@
+"""Runs among the arguments of another run: each is replaced by a need, and by its value where it is loaded.
+
+The pickler meets them at any depth, so containers, dataclasses and models of whatever library need no
+rules of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from nbtasks.core.messages import Need, RunId
+
+ValueOf = Callable[[RunId, bool], Any]  # run, whether its failure is a value, too
+
+
+class Upstream:
+    """What stands for the value of a run that may not have ended; a base class."""
+
+    def need(self) -> Need | None:
+        """Which run it is; None: its value can travel at once."""
+        raise NotImplementedError
+
+
+class allow_failure(Upstream):
+    """An argument that is the exception of a run if that did not complete, instead of hindering the call.
+
+    Parameters
+    ----------
+    run
+        A run.
+    """
+
+    def __init__(self, run: Any) -> None:
+        if not isinstance(run, Upstream) or isinstance(run, allow_failure):
+            raise TypeError(f"allow_failure() takes a run, not {run!r}")
+        self.run = run
+
+    def need(self) -> Need | None:
+        need = self.run.need()
+        return Need(need.run, tolerant=True) if need else None
+
+    def __repr__(self) -> str:
+        return f"allow_failure({self.run!r})"
+
+
+class quote:
+    """An argument that travels as it is: runs in it stay handles, nobody waits for them."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"quote({self.value!r})"
+
+
+_value_of: ContextVar[ValueOf] = ContextVar("nbtasks_value_of")
+
+
+@contextmanager
+def given(value_of: ValueOf) -> Iterator[None]:
+    """Where arguments are loaded: what the runs among them gave."""
+    token = _value_of.set(value_of)
+    try:
+        yield
+    finally:
+        _value_of.reset(token)
+
+
+def value_of(run: RunId, tolerant: bool) -> Any:
+    """What the pickle holds instead of a run."""
+    return _value_of.get()(run, tolerant)
+
+
+def united(needs: list[Need]) -> tuple[Need, ...]:
+    """Each run once; whoever needs its value is not tolerant."""
+    found: dict[RunId, bool] = {}
+    for need in needs:
+        found[need.run] = need.tolerant and found.get(need.run, True)
+    return tuple(Need(run, tolerant) for run, tolerant in found.items())
