@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         UpstreamFailed,
         ValueTooLarge,
         VersionMismatch,
+        WouldDeadlock,
     )
     from nbtasks.pickling import allow_failure, quote
     from nbtasks.run import Run, RunList, as_completed, get_run, runs, wait
@@ -56,6 +57,7 @@ __all__ = [
     "UpstreamFailed",
     "ValueTooLarge",
     "VersionMismatch",
+    "WouldDeadlock",
     "__version__",
     "allow_failure",
     "as_completed",

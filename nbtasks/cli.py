@@ -17,7 +17,7 @@ import click
 
 from nbtasks import details, views
 from nbtasks.client import Client, connect, pools
-from nbtasks.client.client import serve_limit
+from nbtasks.client.pools import serve_limit
 from nbtasks.context import Served
 from nbtasks.errors import BrokerUnavailable, NbtasksError
 from nbtasks.run import Run

@@ -107,6 +107,9 @@ class Submitter(Protocol):
     def wait(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
         """Let fates be settled until `is_done()`; False when the time is over."""
 
+    def waits(self, run: RunId, attempt: int, runs: Sequence[RunId]) -> AbstractContextManager[None]:
+        """A block within which the code of `run` waits for `runs`; raises ValueError, `WouldDeadlock`."""
+
     def keep(self, fate: Fate) -> None:
         """Settle `fate` even if nobody waits and no handle is left: somebody wants to be called."""
 
@@ -188,6 +191,28 @@ def lending() -> Iterator[None]:
         _lender.lend = lend
 
 
+@contextmanager
+def waiting(runs: Callable[[], Sequence[RunId]]) -> Iterator[None]:
+    """Around a wait for runs: a recorded run whose code waits lends its worker's slot.
+
+    Parameters
+    ----------
+    runs
+        Gives those that have not ended; called if it matters.
+
+    Raises
+    ------
+    ValueError, WouldDeadlock
+        The wait could never end.
+    """
+    current = current_run()
+    if current is None or not current.is_recorded:
+        yield
+        return
+    with submitter().waits(current.run, current.token, runs()):
+        yield
+
+
 # -- inside a run -------------------------------------------------------------------------------------
 
 
@@ -205,6 +230,8 @@ class RunContext:
         Gives the arguments by name; called when somebody asks for them.
     is_recorded
         False: a plain call of the task, of which no broker knows.
+    token
+        The number of the attempt as the broker counts, those without user code included.
     """
 
     run: RunId
@@ -213,6 +240,7 @@ class RunContext:
     tags: frozenset[str] = frozenset()
     bind: Callable[[], Mapping[str, Any]] = field(default=dict, repr=False)
     is_recorded: bool = True
+    token: int = 0
 
     @cached_property
     def id(self) -> UUID:

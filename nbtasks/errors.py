@@ -24,6 +24,7 @@ __all__ = [
     "UpstreamFailed",
     "ValueTooLarge",
     "VersionMismatch",
+    "WouldDeadlock",
 ]
 
 
@@ -90,6 +91,10 @@ class CrashedRun(NbtasksError):
 
 class UpstreamFailed(NbtasksError):
     """A run that this one needs did not complete, so that its code never started."""
+
+
+class WouldDeadlock(NbtasksError):
+    """The code of a run waits for another run that could never end; the message names both."""
 
 
 class FailedRun(NbtasksError):

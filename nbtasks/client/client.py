@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from nbtasks import context, pickling, settings
 from nbtasks.client import pools, processes, status
+from nbtasks.client.lending import Lending
 from nbtasks.client.link import Link
 from nbtasks.client.observation import Observation
 from nbtasks.client.pools import Pool
@@ -58,6 +59,7 @@ from nbtasks.errors import (
     ResultCorrupt,
     SubmitUnknown,
     UnknownRun,
+    WouldDeadlock,
 )
 from nbtasks.run import Run, RunList, find_runs
 from nbtasks.tasks import Task, loglines
@@ -71,9 +73,9 @@ ANSWER_S = 30.0  # for a broker to answer a question
 BATCHES_MAX = 4  # batches of a map that are not answered yet
 CANCEL_RUNS_MAX = 1000  # ids in one Cancel
 STOP_MARGIN_S = 15.0  # beyond the drain, for a broker to end
-SERVE_LIMIT = 10
 
 A = TypeVar("A", bound=Message)
+_ERRORS: dict[str, type[Exception]] = {"itself": ValueError, "deadlock": WouldDeadlock}
 
 
 class Client:
@@ -101,6 +103,7 @@ class Client:
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._uses: list[ExitStack] = []
+        self._lending = Lending(lambda make: self._ask(make, Done))
         self._blobs = Blobs(self.home, syncs=settings.load(self.home).durability == "power")
 
     def __repr__(self) -> str:
@@ -239,7 +242,7 @@ class Client:
         finally:
             link.forget(request)
         if isinstance(answer, NotDone):
-            raise NbtasksError(answer.reason)
+            raise _ERRORS.get(answer.code, NbtasksError)(answer.reason)
         assert isinstance(answer, kind), answer
         return answer
 
@@ -250,6 +253,10 @@ class Client:
     def wait(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
         """Let fates be settled until `is_done()`; False when the time is over."""
         return is_done() or self._opened().wait(is_done, timeout_s)
+
+    def waits(self, run: RunId, attempt: int, runs: Sequence[RunId]) -> AbstractContextManager[None]:
+        """A block in which the code of `run` waits for `runs`; raises ValueError, `WouldDeadlock`."""
+        return self._lending.waits(run, attempt, runs)
 
     def keep(self, fate: Fate) -> None:
         """Settle `fate` even if nobody waits and no handle is left: somebody wants to be called."""
@@ -419,7 +426,7 @@ class Client:
 
     def serve(self, tasks: Sequence[Served], limit: int | None) -> Pool | None:
         """Execute the runs of these tasks: blocks in a script, returns a pool in a notebook."""
-        most = limit or serve_limit()
+        most = limit or pools.serve_limit()
         self._opened(starts_again=True)
         if pools.is_notebook():
             loglines.serving([task.name for task in tasks])
@@ -436,8 +443,3 @@ class Client:
 
     def pool_names(self) -> set[str]:
         return {pool.name for pool in self.status().pools}
-
-
-def serve_limit() -> int:
-    """How many runs at a time a serving pool executes, if nobody says."""
-    return min(SERVE_LIMIT, os.cpu_count() or 1)

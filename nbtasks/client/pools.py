@@ -31,6 +31,7 @@ from nbtasks.wire.process import (
 HELLO_S = 30.0  # for a pool to appear at the broker
 LOOK_S = 0.02  # between two looks whether it did
 STALE_S = 3600.0  # code files of pools that are gone are deleted after this
+SERVE_LIMIT = 10  # workers of a serving pool, if nobody says and there are as many CPUs
 
 
 class Owner(Protocol):
@@ -244,3 +245,8 @@ def is_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
+
+
+def serve_limit() -> int:
+    """How many runs at a time a serving pool executes, if nobody says."""
+    return min(SERVE_LIMIT, os.cpu_count() or 1)

@@ -10,6 +10,7 @@ import math
 from collections import deque
 
 from nbtasks.core import policy
+from nbtasks.core.credit import Credit
 from nbtasks.core.dependencies import Dependencies
 from nbtasks.core.finals import Finals
 from nbtasks.core.ledger import Ledger
@@ -67,6 +68,7 @@ class Attempts:
         timers: Timers,
         calendar: Calendar,
         dependencies: Dependencies,
+        credit: Credit,
     ) -> None:
         self._ledger = ledger
         self._queue = queue
@@ -75,6 +77,7 @@ class Attempts:
         self._timers = timers
         self._calendar = calendar
         self._dependencies = dependencies
+        self._credit = credit
         self._ended: deque[RunRecord] | None = None  # whose end is still to be told to who needs them
 
     # -- coming in -------------------------------------------------------------------------------------
@@ -181,6 +184,14 @@ class Attempts:
                 donor.revoked.add(record.run)
                 self._revoke(record, now)
 
+    def give_back_behind(self, record: RunRecord, now: Now) -> None:
+        """The code of this run waits: what its worker holds besides goes to others."""
+        seat = self._staff.seats[record.worker]
+        for held in seat.held.values():
+            if held is not record and not held.stop and held.run not in seat.revoked:
+                seat.revoked.add(held.run)
+                self._revoke(held, now)
+
     def _revoke(self, record: RunRecord, now: Now) -> None:
         self._send(record.worker, Revoke(record.run, record.attempt))
         self._timers.add(now.mono_s + INTERRUPT_S, "revoke", (record.run, record.attempt))
@@ -195,6 +206,8 @@ class Attempts:
         elif not record.attempts and 0 < record.terms.expires <= now.unix_s:
             self._expire(record, now)
         else:
+            if record.terms.expires and not record.attempts:
+                self._calendar.add(record.terms.expires, "expire", record.run)  # the clock may be set back
             self._queue.add(record)
 
     # -- from workers ----------------------------------------------------------------------------------
@@ -425,6 +438,7 @@ class Attempts:
         if seat := self._staff.seats.get(record.worker):
             seat.let_go(record.run)
             seat.head_since = now.mono_s
+        self._credit.ended(record.run)
 
     def _send(self, peer: PeerId, message: object) -> None:
         self._ledger.out.sends.append(Send(peer, message))  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from nbtasks.core.attempts import Attempts
+from nbtasks.core.credit import Credit
 from nbtasks.core.dependencies import Dependencies
 from nbtasks.core.events import Events
 from nbtasks.core.finals import Finals
@@ -47,6 +48,7 @@ from nbtasks.core.messages import (
     StopBroker,
     Stranger,
     Submit,
+    Waits,
     Watch,
 )
 from nbtasks.core.presence import Presence
@@ -134,9 +136,10 @@ class Broker:
         self._finals = Finals(self._timers)
         self._calendar = Calendar()
         self._dependencies = Dependencies(self._ledger, final)
+        self._credit = Credit(self._ledger, self._queue, self._staff, self._dependencies)
         self._attempts = Attempts(
             self._ledger, self._queue, self._staff, self._finals, self._timers, self._calendar,
-            self._dependencies,
+            self._dependencies, self._credit,
         )  # fmt: skip
         self._intake = Intake(
             self._ledger, self._attempts, self._dependencies, self._finals, self._timers,
@@ -153,6 +156,7 @@ class Broker:
             Noted: self._on_noted,
             Beat: self._on_beat,
             Cancel: self._on_cancel,
+            Waits: self._on_waits,
             GetRuns: self._on_query,
             GetRun: self._on_query,
             GetValue: self._on_query,
@@ -352,6 +356,12 @@ class Broker:
     def _on_stop(self, message: StopBroker, peer: PeerId, now: Now) -> None:
         self._send(peer, Done(message.request))
         self._presence.close(message.drain_s, now)
+
+    def _on_waits(self, message: Waits, peer: PeerId, now: Now) -> None:
+        answer, lender = self._credit.waits(message, now)
+        if lender is not None:
+            self._attempts.give_back_behind(lender, now)
+        self._send(peer, answer)
 
     def _on_set_pool(self, message: SetPool, peer: PeerId, now: Now) -> None:
         self._send(peer, self._presence.set_pool(message, now))

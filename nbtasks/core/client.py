@@ -37,6 +37,7 @@ from nbtasks.core.messages import (
     Stranger,
     Submit,
     Value,
+    Waits,
     Watch,
     Welcome,
 )
@@ -138,6 +139,7 @@ class Client:
         self._requests: dict[int, _Open] = {}
         self._watches: dict[int, tuple[RunId, ...]] = {}  # requests of our own making
         self._watched: dict[RunId, None] = {}  # not known to have ended
+        self._waits: Waits | None = None  # what the code of our run waits for
         self._last_request = 0
         self._noted = 0
         self._early: set[int] = set()  # numbers of finals that overtook another
@@ -189,6 +191,8 @@ class Client:
     def request(self, message: Message, now: Now) -> ClientEffects:
         """Have this request answered; ends in Answered with the same number."""
         self._requests[message.request] = _Open(message, now.mono_s + REPEAT_S)  # type: ignore[attr-defined]
+        if isinstance(message, Waits):
+            self._waits = message if message.runs else None
         return ClientEffects(sends=[message] if self._boot else [])
 
     def forget(self, request: int) -> None:
@@ -249,6 +253,8 @@ class Client:
             opened.session = opened.session or self._hello.session
             effects.sends.append(opened.message)
         unsubmitted = {run.run for o in self._submits.values() for run in o.message.runs}  # type: ignore[attr-defined]
+        if self._waits is not None and self._waits.request not in self._requests:
+            effects.sends.append(self._waits)  # a new broker does not know
         watch = self._say_watch([run for run in self._watched if run not in unsubmitted], now)
         effects.sends += watch.sends
         self._observer.restarted(now)

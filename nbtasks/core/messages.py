@@ -283,6 +283,16 @@ class Beat(Message, frozen=True):
     boot: str = ""  # of the broker that welcomed me; one that knows me by an old Hello says Stranger, too
 
 
+class Waits(Message, frozen=True):
+    """The code of a run waits for these runs (none: for nothing any more); answered by Done or NotDone."""
+
+    request: int
+    run: RunId
+    attempt: int
+    number: int  # of this word, from 1 within the attempt; an older one is ignored
+    runs: tuple[RunId, ...]
+
+
 class Cancel(Message, frozen=True):
     """End these runs; answered by Done once every change is recorded."""
 
@@ -500,6 +510,7 @@ class NotDone(Message, frozen=True):
     request: int
     reason: str
     again: bool = False  # not now: ask again in a moment
+    code: str = ""  # "itself", "deadlock"
 
 
 # -- broker -> worker ----------------------------------------------------------------------------------
@@ -662,7 +673,7 @@ class ExitNoted(Message, frozen=True):
 
 ToBroker = Union[
     HelloClient, HelloWorker, HelloPool, Left, Submit, Watch, Noted, Beat, Cancel, GetRuns, GetRun, GetValue,
-    GetOutput, GetStatus, GetBoard, Prune, StopBroker, SetPool, Acked, Started, Printed, Finished,
+    GetOutput, GetStatus, GetBoard, Prune, StopBroker, SetPool, Waits, Acked, Started, Printed, Finished,
     Returned, Draining, Exited,
 ]  # fmt: skip
 ToClient = Union[

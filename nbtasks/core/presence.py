@@ -42,6 +42,7 @@ REPEAT_S = 1.0  # pause before a Want, Leave or Disband that had no effect yet i
 LAST_WORD_S = 0.25  # a process that ended its run may have a Finished under way
 POOL_WORD_S = 1.0  # a worker's exit is the pool's to tell; so long it may take
 DRAIN_S = 30.0  # of a pool that has to stop, if nobody knows any more how long it may take
+SURPLUS_S = 5.0  # an idle worker that was started for a run that waited stays so long
 CLOSE_MARGIN_S = 5.0  # beyond the drain, until the broker stops without its pools
 
 COMING_AND_GOING = frozenset({HelloClient, HelloWorker, HelloPool, Left, Exited, Draining})
@@ -175,7 +176,8 @@ class Presence:
             self._staff.dead_pool_pid = 0
         if not seat.said_hello:
             seat.said_hello = True
-            seat.want = max(seat.want, min(seat.record.most, len(message.workers)))
+            seat.want = max(seat.want, len(message.workers))
+            self._staff.lends = self._staff.lends or seat.want > seat.record.most
             self._timers.add(now.mono_s, "want", peer)
         self._welcome(peer)
         if self.closing:
@@ -287,7 +289,7 @@ class Presence:
         if message.most == 0:
             self._disband(pool, message.drain_s, now)
             return Done(message.request)
-        pool.want = min(max(pool.want, message.least), message.most)
+        pool.want = min(max(pool.want, message.least), self._most(pool))
         self._want(pool, now)
         self._dismiss_surplus(pool, now)
         return Done(message.request)
@@ -296,7 +298,7 @@ class Presence:
         """Let go what is beyond the bound, idle workers first; whether there was any."""
         staying = [seat for seat in self._staff.seats_of(pool.record.pool) if not seat.leaving]
         staying.sort(key=lambda seat: len(seat.held), reverse=True)
-        surplus = staying[pool.record.most :]
+        surplus = staying[self._most(pool) :]
         for seat in surplus:
             self._dismiss(seat, now)
         return bool(surplus)
@@ -305,16 +307,38 @@ class Presence:
         """Ask for more workers where runs wait; a pool that grew stays so."""
         for pool in self._staff.pools.values():
             r = pool.record
-            if pool.closes or pool.want >= r.most:
+            most = self._most(pool)
+            if pool.want > most and not pool.shrinks:
+                pool.shrinks = True
+                self._timers.add(now.mono_s + SURPLUS_S, "surplus", r.pool)
+            if pool.closes or pool.want >= most:
                 continue
             seats = [seat for seat in self._staff.seats_of(r.pool) if not seat.leaving]
             waiting = self._queue.count_for(r.serves, seats[0].record.python) if seats else len(self._queue)
             # a run that was given ahead to a busy worker waits as well
             held = sum(len(seat.held) for seat in seats)
-            want = max(r.least, min(r.most, held + waiting))
+            want = max(r.least, min(most, held + waiting))
             if want > pool.want:
                 pool.want = want
                 self._want(pool, now)
+
+    def _most(self, pool: PoolSeat) -> int:
+        """How many workers the pool may have: one more for each whose run waits for others."""
+        return pool.record.most + self._staff.lent(pool.record.pool)
+
+    def _shrink(self, pool: PoolSeat, now: Now) -> None:
+        """Let go idle workers beyond what the pool may have."""
+        most = self._most(pool)
+        pool.shrinks = False
+        if pool.closes or pool.want <= most:
+            return
+        seats = [seat for seat in self._staff.seats_of(pool.record.pool) if not seat.leaving]
+        idle = [seat for seat in seats if not seat.held]
+        surplus = len(seats) - most
+        for seat in idle[: max(0, surplus)]:
+            self._dismiss(seat, now)
+        pool.want = max(most, len(seats) - min(len(idle), max(0, surplus)))
+        self._want(pool, now)  # before they leave, so that none is started in their place
 
     def _want(self, pool: PoolSeat, now: Now) -> None:
         self._send(pool.record.pool, Want(pool.want))
@@ -369,6 +393,8 @@ class Presence:
         elif kind == "disband" and pool and pool.closes:
             self._send(peer, Disband(max(0.0, pool.disband_s or 0.0)))
             self._timers.add(now.mono_s + REPEAT_S, "disband", peer)
+        elif kind == "surplus" and pool:
+            self._shrink(pool, now)
         elif kind == "want" and pool and not pool.closes and self._lacks_workers(pool):
             self._want(pool, now)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
+from nbtasks.core.messages import RunId
 from nbtasks.core.records import RunRecord
 
 Lane = tuple[str, str, bool, int]  # task key, Python minor, whether the code travelled, priority
@@ -30,6 +31,8 @@ class ReadyQueue:
         self._lanes: dict[Lane, list[int]] = {}  # heaps of sequence numbers
         self._ready: dict[int, RunRecord] = {}
         self._depth: dict[str, int] = {}
+        self._urgent: dict[RunId, int] = {}  # run -> how many wait for it
+        self._urged: dict[int, RunRecord] = {}  # those of them that are here, the newest wish last
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -43,12 +46,15 @@ class ReadyQueue:
             return
         self._ready[record.seq] = record
         self._depth[record.spec.key] = self._depth.get(record.spec.key, 0) + 1
+        if record.run in self._urgent:
+            self._urged[record.seq] = record
         heapq.heappush(self._lanes.setdefault(lane_of(record), []), record.seq)
 
     def remove(self, record: RunRecord) -> None:
         """Take a run out wherever it is; its entry in the lane is skipped later."""
         if self._ready.pop(record.seq, None) is None:
             return
+        self._urged.pop(record.seq, None)
         key = record.spec.key
         self._depth[key] -= 1
         if not self._depth[key]:
@@ -56,12 +62,29 @@ class ReadyQueue:
 
     def first(self, serves: tuple[str, ...] | None, python: str) -> RunRecord | None:
         """The first run that a worker with these properties can execute; it stays in."""
+        for urged in reversed(self._urged.values()):
+            if lane_of(urged) in self._lanes_for(serves, python):
+                return urged
         best: RunRecord | None = None
         for lane in self._lanes_for(serves, python):
             record = self._head(lane)
             if record and (best is None or _rank(record) < _rank(best)):
                 best = record
         return best
+
+    def urge(self, run: RunId, record: RunRecord | None) -> None:
+        """Somebody's code waits for this run: it goes before all others, the newest wish first."""
+        self._urgent[run] = self._urgent.get(run, 0) + 1
+        if record is not None and record in self:
+            self._urged.pop(record.seq, None)
+            self._urged[record.seq] = record
+
+    def calm(self, run: RunId) -> None:
+        """Take one `urge` back."""
+        self._urgent[run] -= 1
+        if not self._urgent[run]:
+            del self._urgent[run]
+            self._urged = {seq: record for seq, record in self._urged.items() if record.run != run}
 
     def count_for(self, serves: tuple[str, ...] | None, python: str) -> int:
         """How many runs such a worker could execute."""

@@ -33,6 +33,7 @@ class Seat:
         self.unacked: set[RunId] = set()
         self.revoked: set[RunId] = set()
         self.head_since = 0.0  # mono seconds, since when the first held run is first
+        self.lender: RunId = ""  # the held run whose code waits for others: the slot is lent
         self.load_s = 0.0  # how long all that it holds is expected to take
         self.kept: list[Kept] = []  # to be said with the next push
         self._expected: dict[RunId, float] = {}
@@ -42,6 +43,11 @@ class Seat:
     def takes(self) -> bool:
         """Whether it may be given a run at all."""
         return self.ready and not self.leaving and self.gone is None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it executes nothing because its run waits for others."""
+        return bool(self.lender)
 
     @property
     def running(self) -> RunRecord | None:
@@ -55,12 +61,18 @@ class Seat:
             return "draining"
         if not self.ready:
             return "starting"
+        if self.waits:
+            return "waiting"
         return "busy" if self.running else "idle"
 
     def info(self, now: Now) -> WorkerInfo:
         """Who it is and what it does, as a status tells it."""
         r, running, state = self.record, self.running, self.word
-        if state in ("idle", "busy") and self.heard_s + STALLED_S <= now.mono_s and self.gone is None:
+        if (
+            state in ("idle", "busy", "waiting")
+            and self.heard_s + STALLED_S <= now.mono_s
+            and self.gone is None
+        ):
             state = "stalled"
         return WorkerInfo(
             worker=r.worker, pool=r.pool, pid=r.pid, host=r.host, python=r.python, state=state,
@@ -80,6 +92,8 @@ class Seat:
         self.load_s += expected_s
 
     def let_go(self, run: RunId) -> None:
+        if run == self.lender:
+            self.lender = ""
         if self.held.pop(run, None):
             self.load_s -= self._expected.pop(run, 0.0)
             if not self.held:
@@ -89,6 +103,8 @@ class Seat:
 
     def wants_ahead(self, unix_s: float) -> bool:
         """Whether another run is worth giving: what it holds is, and is expected to be, over soon."""
+        if self.waits:
+            return False
         number = len(self.held)
         if self.load_s > (SHORT_S if number == 1 else AHEAD_S) or not 0 < number <= AHEAD_MAX:
             return False
@@ -103,6 +119,7 @@ class PoolSeat:
         self.record = record
         self.said_hello = False
         self.want = record.least
+        self.shrinks = False  # it has more workers than it may have, and idle ones are to leave soon
         self.disband_s: float | None = None  # it was told to disband, with this drain
 
     @property
@@ -116,6 +133,7 @@ class Staff:
     def __init__(self) -> None:
         self.seats: dict[PeerId, Seat] = {}
         self.pools: dict[PeerId, PoolSeat] = {}
+        self.lends = False  # whether a run has ever lent its slot
         self.dead_pool_pid = 0  # of the pool that died last and was not replaced
         self._means_s: dict[str, float] = {}  # task key -> average length of its runs
 
@@ -152,7 +170,21 @@ class Staff:
     def idle(self) -> Iterator[Seat]:
         """Workers that could start a run at once; those that serve certain tasks come first."""
         free = [seat for seat in self.seats.values() if seat.takes and not seat.held]
-        yield from sorted(free, key=lambda seat: seat.record.serves is None)
+        for seat in sorted(free, key=lambda seat: seat.record.serves is None):
+            if self._has_slot(seat):
+                yield seat
+
+    def _has_slot(self, seat: Seat) -> bool:
+        """Whether its pool may execute one more; a pool may have more workers than slots for a while."""
+        pool = self.pools.get(seat.record.pool)
+        if pool is None or not self.lends:
+            return True
+        busy = sum(bool(other.held) and not other.waits for other in self.seats_of(seat.record.pool))
+        return busy < pool.record.most
+
+    def lent(self, pool: PeerId) -> int:
+        """How many workers of this pool execute nothing because their runs wait."""
+        return sum(seat.waits for seat in self.seats_of(pool)) if self.lends else 0
 
     def ahead(self, unix_s: float) -> list[Seat]:
         """Busy workers that may be given a run ahead."""

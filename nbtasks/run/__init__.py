@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from nbtasks.context import Submitter, submitter
@@ -24,9 +25,7 @@ def get_run(run: str | UUID) -> Run:
     return Run.of_info(client.info(str(run)), client)
 
 
-def runs(
-    state: str | None = None, task: str | None = None, tag: str | None = None, limit: int = 100
-) -> RunList:
+def runs(state: str | None = None, task: Any = None, tag: str | None = None, limit: int = 100) -> RunList:
     """The runs of this home, newest first.
 
     Parameters
@@ -34,16 +33,17 @@ def runs(
     state
         A state type (`"FAILED"`) or the name of a state (`"TimedOut"`).
     task
-        Name or key of a task.
+        A task, or the name or key of one.
     limit
         At most so many.
     """
     return find_runs(submitter(), state, task, tag, limit)
 
 
-def find_runs(client: Submitter, state: str | None, task: str | None, tag: str | None, limit: int) -> RunList:
+def find_runs(client: Submitter, state: str | None, task: Any, tag: str | None, limit: int) -> RunList:
     """`runs` of a certain client."""
     if limit < 1:
         raise ValueError(f"limit is a number from 1 on, not {limit}")
-    wanted = RunFilter(() if state is None else (state,), task or "", tag or "", limit)
+    key = getattr(task, "key", task) or ""
+    wanted = RunFilter(() if state is None else (state,), key, tag or "", limit)
     return RunList(Run.of_info(info, client) for info in client.infos(wanted))

@@ -220,6 +220,10 @@ class _Endings:
         """Wait until so many runs are fresh, or all that there are."""
         if self._is_enough(number):
             return True
+        with context.waiting(lambda: [run._run for run in self._pending]):
+            return self._wait(timeout_s, number)
+
+    def _wait(self, timeout_s: float | None, number: int) -> bool:
         if len(self._clients) == 1:
             self._clients[0].wait(lambda: self._is_enough(number), timeout_s)
             return self._is_enough(number)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from nbtasks import pickling
-from nbtasks.context import Fate, Submitter, submitter
+from nbtasks.context import Fate, Submitter, submitter, waiting
 from nbtasks.core.messages import Attempt, Moment, Need, RunInfo
 from nbtasks.core.states import FINAL, State, StateType
 from nbtasks.errors import (
@@ -270,8 +270,10 @@ class Run(Upstream):
         if self._info is not None:
             return True
         fate = self._settled
-        if not fate.is_settled and not self._client.wait(lambda: fate.is_settled, timeout_s):
-            return False
+        if not fate.is_settled:
+            with waiting(lambda: [self._run]):
+                if not self._client.wait(lambda: fate.is_settled, timeout_s):
+                    return False
         if fate.missing:
             raise UnknownRun(f"no run {self._run} is recorded in this home")
         return True
@@ -308,7 +310,9 @@ class Run(Upstream):
                 loop.call_soon_threadsafe(settle, error)
 
         self._when_settled(in_loop, in_loop)
-        yield from future.__await__()
+        if not future.done():
+            with waiting(lambda: [self._run]):
+                yield from future.__await__()
         return self.result()
 
     # -- changing it --------------------------------------------------------------------------------------

@@ -378,6 +378,8 @@ class Judge:
         lost = [run for run in self._accepted if run not in rows]
         assert not lost, lost
         assert not len(broker._queue), "the queue holds runs that are final"
+        assert not broker._credit._waits, broker._credit._waits
+        assert not broker._queue._urgent, broker._queue._urgent
         assert not broker._finals._watchers, broker._finals._watchers
         known = {name for name, p in self._disk.peers.items() if isinstance(p, WorkerRecord)}
         assert known <= workers, f"the broker believes in {known - workers}"

@@ -17,6 +17,7 @@ from nbtasks.core import messages as m
 from nbtasks.core.attempts import Attempts
 from nbtasks.core.broker import Broker
 from nbtasks.core.client import Client, OutboxDone
+from nbtasks.core.credit import Credit
 from nbtasks.core.dependencies import Dependencies
 from nbtasks.core.events import Events, row_of_record
 from nbtasks.core.finals import Finals
@@ -612,6 +613,19 @@ def needs_are_forgotten_by_a_new_broker(patch: Patch) -> None:
         real(self, plain, *args)
 
     patch.setattr(Broker, "restore", restore)
+
+
+# -- credit --------------------------------------------------------------------------------------------
+
+
+@mutation
+def workers_that_were_started_for_waits_stay(patch: Patch) -> None:
+    patch.setattr(Presence, "_shrink", nothing)
+
+
+@mutation
+def the_end_of_a_run_does_not_end_its_wait(patch: Patch) -> None:
+    patch.setattr(Credit, "ended", nothing)
 
 
 # -- retention -----------------------------------------------------------------------------------------

@@ -118,10 +118,12 @@ class WorkerProcess(Process):
             else:
                 self.world.judge.entered(self.name, key, self.world.jobs[push.run].takes_notice)
                 self.world.note(self.name, "begins", *key)
+                self._wait_inside(push, more=True)
                 for pause_s in self._user_code(push):
                     yield pause_s
                     if self._interrupted:
                         break
+                self._wait_inside(push, more=False)
                 self._executing = None
                 outcome = "" if self._interrupted else self._outcome(push)
                 if outcome == "exits":
@@ -138,6 +140,17 @@ class WorkerProcess(Process):
             message = "" if outcome == "completed" else f"{outcome}: {push.attempt}"
             self.perform(self.machine.ended(outcome, message, value, now.unix_s, self.world.now()))
             yield self._pause_s()
+
+    def _wait_inside(self, push: m.Push, more: bool) -> None:
+        """The code of a run says, by the client of its process, that it waits for others, or no more."""
+        world = self.world
+        if not world.plan.lends or world.rng.random() >= world.plan.lends:
+            return
+        clients = [p for p in world.peers.values() if p.alive and isinstance(p, ClientProcess)]
+        if clients:
+            known = list(world.jobs)
+            runs = world.rng.sample(known, min(len(known), 3)) if more else []
+            world.rng.choice(clients).waits(push.run, push.attempt, 1 if more else 2, runs)
 
     def _user_code(self, push: m.Push) -> Iterator[float]:
         job = self.world.jobs[push.run]
@@ -337,6 +350,10 @@ class ClientProcess(Process):
             return
         self.world.judge.cancelled.update(runs)
         self._request(m.Cancel(self.machine.request_number(), tuple(runs)))
+
+    def waits(self, run: m.RunId, attempt: int, number: int, runs: list[m.RunId]) -> None:
+        if not self._postponed(self.waits, run, attempt, number, runs):
+            self._request(m.Waits(self.machine.request_number(), run, attempt, number, tuple(runs)))
 
     def _resize(self) -> None:
         if not self._postponed(self._resize):

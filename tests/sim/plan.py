@@ -59,6 +59,7 @@ class Plan(NamedTuple):
     promises: bool  # the clients use an outbox
     terms: bool  # some submits have a priority, an eta, a time when they expire, an idempotency key
     needs: float  # of a run, that it needs others
+    lends: float  # of a run, that its code waits for others
     observes: bool  # the clients look at the board and at some of their runs
 
     @property
@@ -112,6 +113,7 @@ def draw(rng: Random, others: Random) -> Plan:
         promises=others.random() < 0.7,
         promise_kill=_some(others, half, 0.2, 0.5),
         terms=others.random() < 0.5,
+        lends=_some(others, half, 0.3, 0.8),
         needs=_some(others, half, 0.2, 0.7),
     )
 
