@@ -34,7 +34,17 @@ if TYPE_CHECKING:
     from nbtasks.pickling import allow_failure, quote
     from nbtasks.run import Run, RunList, as_completed, get_run, runs, wait
     from nbtasks.runners import ThreadPoolTaskRunner
-    from nbtasks.tasks import Task, exponential_backoff, serve, task, unmapped
+    from nbtasks.tasks import (
+        Task,
+        concurrency,
+        exponential_backoff,
+        limit,
+        limits,
+        rate_limit,
+        serve,
+        task,
+        unmapped,
+    )
 
 __all__ = [
     "BrokerUnavailable",
@@ -61,12 +71,16 @@ __all__ = [
     "__version__",
     "allow_failure",
     "as_completed",
+    "concurrency",
     "connect",
     "current_run",
     "exponential_backoff",
     "get_run",
+    "limit",
+    "limits",
     "load_ipython_extension",
     "quote",
+    "rate_limit",
     "runs",
     "serve",
     "tags",
@@ -81,7 +95,17 @@ _PARTS = {
     "pickling": {"allow_failure", "quote"},
     "run": {"Run", "RunList", "as_completed", "get_run", "runs", "wait"},
     "runners": {"ThreadPoolTaskRunner"},
-    "tasks": {"Task", "exponential_backoff", "serve", "task", "unmapped"},
+    "tasks": {
+        "Task",
+        "concurrency",
+        "exponential_backoff",
+        "limit",
+        "limits",
+        "rate_limit",
+        "serve",
+        "task",
+        "unmapped",
+    },
 }
 
 

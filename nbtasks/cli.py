@@ -22,6 +22,7 @@ from nbtasks.context import Served
 from nbtasks.errors import BrokerUnavailable, NbtasksError
 from nbtasks.run import Run
 from nbtasks.settings import home_path
+from nbtasks.tasks import limiting
 from nbtasks.tasks.options import local_paths
 from nbtasks.wire import connection
 from nbtasks.wire.process import owner_pid
@@ -229,6 +230,38 @@ def logs(home: str, run: str) -> None:
     """Print what a run printed. RUN is its id, or as much of its end as makes it unique."""
     with connect(home, start=False) as client:
         click.echo(find(client, run).logs, nl=False)
+
+
+@main.command()
+@click.argument("name")
+@click.argument("slots", metavar="SLOTS|none")
+@click.option("--period", type=click.FloatRange(min=0, min_open=True), help="Seconds: that many starts.")
+@click.pass_obj
+def limit(home: str, name: str, slots: str, period: float | None) -> None:
+    """Let only so many runs with the tag NAME, or blocks of concurrency(NAME), be under way at a time."""
+    if slots != "none" and not slots.isdecimal():
+        raise click.BadParameter(f"a number from 0 on, or none, not {slots!r}", param_hint="SLOTS")
+    with connect(home, start=False):
+        try:
+            limiting.limit(name, None if slots == "none" else int(slots), period)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+
+
+@main.command()
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How to print it."
+)
+@click.pass_obj
+def limits(home: str, output: str) -> None:
+    """Print the limits, and how much of them is taken."""
+    with connect(home, start=False):
+        found = limiting.limits()
+    if output == "json":
+        click.echo(json.dumps({name: state._asdict() for name, state in found.items()}, indent=2))
+        return
+    for name, state in sorted(found.items()):
+        click.echo(views.limit_text(name, *state))
 
 
 @main.command()

@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from nbtasks.core.messages import Ended, NewRun, RunFilter, RunId, RunInfo, Spec, Terms
+from nbtasks.core.messages import Ended, Message, NewRun, RunFilter, RunId, RunInfo, Spec, Terms
 from nbtasks.core.payload import Payload
 
 
@@ -76,6 +76,9 @@ class Fate:
 _fates_lock = threading.Lock()  # never held while anything is called
 
 
+A = TypeVar("A", bound=Message)
+
+
 class Served(NamedTuple):
     """A task as a serving pool needs it."""
 
@@ -106,6 +109,9 @@ class Submitter(Protocol):
 
     def wait(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
         """Let fates be settled until `is_done()`; False when the time is over."""
+
+    def ask(self, make: Callable[[int], Message], kind: type[A], wait_s: float | None = None) -> A:
+        """The broker's answer to a question; raises TimeoutError if `wait_s` is given and over."""
 
     def waits(self, run: RunId, attempt: int, runs: Sequence[RunId]) -> AbstractContextManager[None]:
         """A block within which the code of `run` waits for `runs`; raises ValueError, `WouldDeadlock`."""

@@ -294,6 +294,15 @@ def worker_lines(status: Any, now_s: float) -> list[str]:
     return lines
 
 
+def limit_text(name: str, slots: int, period_s: float, in_use: int, waiting: int) -> str:
+    """One line about a limit."""
+    if period_s:
+        what = f"{many(slots, 'start')} in {period_s:g} s"
+    else:
+        what = f"{many(slots, 'slot')}, {in_use} in use"
+    return f"{name}: {what}" + (f", {waiting} waiting" if waiting else "")
+
+
 def pruned_text(runs: int, number_bytes: int, dry_run: bool) -> str:
     """What a prune did, or would do."""
     if not runs:

@@ -28,7 +28,8 @@ from nbtasks.broker.store import Store
 from nbtasks.broker.sweep import Sweep
 from nbtasks.broker.watches import Watches
 from nbtasks.core import codec, events
-from nbtasks.core.broker import Broker, Limits, names_runs
+from nbtasks.core.broker import Broker, Limits
+from nbtasks.core.intake import names_runs
 from nbtasks.core.messages import (
     PROTOCOL,
     BoardRow,
@@ -217,7 +218,10 @@ class Daemon:
 
     def _restore(self) -> None:
         restored, now = self._restored, clock.now()
-        self._broker.restore(restored.records, restored.peers, restored.counts, restored.last_seq, now)
+        self._broker.restore(
+            restored.records, restored.peers, restored.counts, restored.last_seq, now, restored.limits,
+            restored.holdings,
+        )  # fmt: skip
         for record in restored.peers:
             self._watches.known(record)
         if restored.records:

@@ -9,7 +9,7 @@ import msgspec
 
 from nbtasks.broker import rows
 from nbtasks.core.messages import Need, Spec, Terms
-from nbtasks.core.records import PeerRecord, PoolRecord, RunRecord, WorkerRecord
+from nbtasks.core.records import Holding, Limit, PeerRecord, PoolRecord, RunRecord, WorkerRecord
 from nbtasks.core.states import TYPES, State
 
 NO_TERMS = Terms()  # shared by most runs
@@ -23,6 +23,8 @@ class Restored(NamedTuple):
     peers: list[PeerRecord]
     counts: dict[str, int]  # state type -> number of runs
     last_seq: int
+    limits: list[Limit]
+    holdings: list[Holding]
 
 
 class Specs:
@@ -68,7 +70,9 @@ def restore(db: sqlite3.Connection) -> tuple[Restored, dict[str, int]]:
         peers.append(msgspec.json.decode(body, type=known))
     # no number is ever given twice, because retention leaves the newest run where it is
     (last_seq,) = db.execute("SELECT coalesce(max(seq), 0) FROM run").fetchone()
-    return Restored(records, peers, counts, last_seq), keys
+    limits = [Limit(*row) for row in db.execute("SELECT name, slots, period_s FROM tag_limit")]
+    holdings = [Holding(*row) for row in db.execute("SELECT token, name, slots, run FROM holding")]
+    return Restored(records, peers, counts, last_seq, limits, holdings), keys
 
 
 def _needs(db: sqlite3.Connection) -> dict[int, tuple[Need, ...]]:

@@ -33,6 +33,17 @@ CREATE TABLE idempotency (          -- runs that were submitted with a key
     PRIMARY KEY (task, key)
 ) WITHOUT ROWID;
 CREATE INDEX idempotency_by_run ON idempotency (seq);
+CREATE TABLE tag_limit (            -- how many runs with a tag may be under way
+    name     TEXT PRIMARY KEY,
+    slots    INTEGER NOT NULL,
+    period_s REAL NOT NULL          -- of a rate: so many starts within this time; 0: at a time
+) WITHOUT ROWID;
+CREATE TABLE holding (              -- slots that the code of a live run holds
+    token    TEXT PRIMARY KEY,
+    name     TEXT NOT NULL,
+    slots    INTEGER NOT NULL,
+    run      TEXT NOT NULL          -- its id
+) WITHOUT ROWID;
 CREATE TABLE need (                 -- runs that must end before another may start
     seq      INTEGER NOT NULL REFERENCES run,  -- of the one that waits
     run      TEXT NOT NULL,                    -- the id of the one it waits for

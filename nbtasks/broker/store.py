@@ -12,6 +12,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import astuple
+
 from nbtasks.broker import opening, restoring
 from nbtasks.broker.opening import NewerSchema as NewerSchema
 from nbtasks.broker.queries import Queries
@@ -90,6 +92,8 @@ class Store:
                 db.executemany("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?)", output.chunks)
             self._count_ended(output)
             self._write_peers(output)
+            if output.limits or output.holdings:
+                self._write_limits(output)
             if output.removed:
                 self._remove(output.removed)
             if output.unused[1]:
@@ -147,6 +151,16 @@ class Store:
             else:
                 kind = "worker" if isinstance(record, WorkerRecord) else "pool"
                 self._db.execute("INSERT OR REPLACE INTO peer VALUES (?, ?, ?)", (peer, kind, text(record)))
+
+    def _write_limits(self, output: Output) -> None:
+        for name, limit in output.limits.items():
+            self._db.execute("DELETE FROM tag_limit WHERE name = ?", (name,))
+            if limit is not None:
+                self._db.execute("INSERT INTO tag_limit VALUES (?, ?, ?)", astuple(limit))
+        for token, holding in output.holdings.items():
+            self._db.execute("DELETE FROM holding WHERE token = ?", (token,))
+            if holding is not None:
+                self._db.execute("INSERT INTO holding VALUES (?, ?, ?, ?)", astuple(holding))
 
     def _run_row(self, new: NewRow) -> tuple[Any, ...]:
         r = new.record

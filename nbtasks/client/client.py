@@ -75,7 +75,7 @@ CANCEL_RUNS_MAX = 1000  # ids in one Cancel
 STOP_MARGIN_S = 15.0  # beyond the drain, for a broker to end
 
 A = TypeVar("A", bound=Message)
-_ERRORS: dict[str, type[Exception]] = {"itself": ValueError, "deadlock": WouldDeadlock}
+_ERRORS: dict[str, type[Exception]] = {"itself": ValueError, "value": ValueError, "deadlock": WouldDeadlock}
 
 
 class Client:
@@ -103,7 +103,7 @@ class Client:
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._uses: list[ExitStack] = []
-        self._lending = Lending(lambda make: self._ask(make, Done))
+        self._lending = Lending(lambda make: self.ask(make, Done))
         self._blobs = Blobs(self.home, syncs=settings.load(self.home).durability == "power")
 
     def __repr__(self) -> str:
@@ -231,11 +231,16 @@ class Client:
 
     # -- asking -------------------------------------------------------------------------------------------
 
-    def _ask(self, make: Callable[[int], Message], kind: type[A]) -> A:
+    def ask(self, make: Callable[[int], Message], kind: type[A], wait_s: float | None = None) -> A:
+        """The answer to a question; raises TimeoutError if `wait_s` is given and over."""
         link = self._opened()
         request = link.ask(make)
         try:
-            if not link.wait(lambda: link.outcomes.has_answer(request), ANSWER_S):
+            if not link.wait(
+                lambda: link.outcomes.has_answer(request), ANSWER_S if wait_s is None else wait_s
+            ):
+                if wait_s is not None:
+                    raise TimeoutError
                 who = f"the broker of {self.home} (pid {link.broker_pid})"
                 raise BrokerUnavailable(f"{who} has not answered within {ANSWER_S:g} s")
             answer = link.outcomes.answer(request)
@@ -264,7 +269,7 @@ class Client:
 
     def info(self, run: RunId) -> RunInfo:
         """What is recorded of a run."""
-        row = self._ask(lambda number: GetRun(number, run), RunFound).row
+        row = self.ask(lambda number: GetRun(number, run), RunFound).row
         if row is None:
             raise UnknownRun(f"no run {run} is recorded in {self.home}")
         return row
@@ -290,7 +295,7 @@ class Client:
         runs = size = after = 0
         while True:
             part = Prune(0, older_s, bytes_max, dry_run, after, size if dry_run else 0)
-            done = self._ask(lambda number, part=part: replace(part, request=number), Pruned)  # type: ignore[misc]
+            done = self.ask(lambda number, part=part: replace(part, request=number), Pruned)  # type: ignore[misc]
             runs, size, after = runs + done.runs, size + done.size, done.more
             if not after:
                 return runs, size
@@ -301,7 +306,7 @@ class Client:
         before = wanted.before
         while len(rows) < wanted.limit:
             page = RunFilter(wanted.states, wanted.key, wanted.tag, wanted.limit - len(rows), before)
-            answer = self._ask(lambda number, page=page: GetRuns(number, page), messages.Runs)  # type: ignore[misc]
+            answer = self.ask(lambda number, page=page: GetRuns(number, page), messages.Runs)  # type: ignore[misc]
             rows += answer.rows
             before = answer.more
             if not before:
@@ -310,7 +315,7 @@ class Client:
 
     def value(self, run: RunId) -> bytes:
         """The pickled result or failure of a run that ended."""
-        answer = self._ask(lambda number: GetValue(number, run), messages.Value)
+        answer = self.ask(lambda number: GetValue(number, run), messages.Value)
         if not answer.found:
             raise ResultCorrupt(f"what run {run} returned is not in the journal of {self.home}")
         return answer.value
@@ -320,7 +325,7 @@ class Client:
         chunks: list[bytes] = []
         after = 0
         while True:
-            answer = self._ask(lambda number, after=after: GetOutput(number, run, after), messages.Output)  # type: ignore[misc]
+            answer = self.ask(lambda number, after=after: GetOutput(number, run, after), messages.Output)  # type: ignore[misc]
             chunks += answer.chunks
             if not answer.more:
                 return chunks
@@ -330,7 +335,7 @@ class Client:
 
     def board(self) -> Board:
         """What runs, waits and failed, as it is now."""
-        return self._ask(GetBoard, messages.BoardFound).board
+        return self.ask(GetBoard, messages.BoardFound).board
 
     def observe_run(self, run: RunId, look: Callable[[RunChanged | None], object]) -> Observation:
         """Have `look` called with what is new of a run, a few times a second at most, until it is closed.
@@ -348,7 +353,7 @@ class Client:
 
     def status(self) -> Status:
         """Who the broker is, what its workers do, what waits."""
-        return status.of_message(self._ask(GetStatus, messages.Status))
+        return status.of_message(self.ask(GetStatus, messages.Status))
 
     def runs(
         self, state: str | None = None, task: str | None = None, tag: str | None = None, limit: int = 100
@@ -365,7 +370,7 @@ class Client:
         wanted = [str(run) for run in runs]
         for i in range(0, len(wanted), CANCEL_RUNS_MAX):
             some = tuple(wanted[i : i + CANCEL_RUNS_MAX])
-            self._ask(lambda number, some=some: Cancel(number, some), Done)  # type: ignore[misc]
+            self.ask(lambda number, some=some: Cancel(number, some), Done)  # type: ignore[misc]
 
     def stop_broker(self, drain_s: float = 30.0) -> None:
         """Stop the broker and its pools, once what runs has ended; returns when its process is gone.
@@ -376,7 +381,7 @@ class Client:
         pid = link.broker_pid
         watch = ProcessWatch(pid, born(pid) or 0.0)
         try:
-            self._ask(lambda number: StopBroker(number, drain_s), Done)
+            self.ask(lambda number: StopBroker(number, drain_s), Done)
             ends_s = time.monotonic() + drain_s + STOP_MARGIN_S
             try:
                 # it says so to every client in the end
@@ -439,7 +444,7 @@ class Client:
 
     def resize(self, pool: str, least: int, most: int, drain_s: float = 30.0) -> None:
         """Change the bounds of a pool ("": the generic one); `most` = 0 ends it."""
-        self._ask(lambda number: SetPool(number, pool, least, most, drain_s), Done)
+        self.ask(lambda number: SetPool(number, pool, least, most, drain_s), Done)
 
     def pool_names(self) -> set[str]:
         return {pool.name for pool in self.status().pools}

@@ -6,14 +6,15 @@ one than the current is a late word and changes nothing.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 
 from nbtasks.core import policy
 from nbtasks.core.credit import Credit
 from nbtasks.core.dependencies import Dependencies
+from nbtasks.core.dispatching import INTERRUPT_S, PUSH_S_MAX, Dispatcher
 from nbtasks.core.finals import Finals
 from nbtasks.core.ledger import Ledger
+from nbtasks.core.limits import TagLimits
 from nbtasks.core.messages import (
     Exited,
     Finished,
@@ -24,24 +25,18 @@ from nbtasks.core.messages import (
     PeerId,
     Printed,
     Returned,
-    Revoke,
     RunId,
     Started,
 )
 from nbtasks.core.queue import ReadyQueue
-from nbtasks.core.records import Now, Publish, PushRun, RunRecord, Send, Signal
+from nbtasks.core.records import Now, RunRecord, Send, Signal
 from nbtasks.core.staff import Seat, Staff
 from nbtasks.core.states import Cause, State
 from nbtasks.core.timers import Calendar, Timers
 
-PUSH_S = 0.1  # pause before an unacked push is said again; doubled up to PUSH_S_MAX
-PUSH_S_MAX = 2.0
-PUSH_STEP_S = 0.05
 KEPT_S = 0.05  # a Kept waits so long for a push that it can travel with
-INTERRUPT_S = 0.5  # pause before an interrupt or a revoke is said again
 KILL_S = 1.5  # pause before a kill is said again; the pool needs 1 s from SIGTERM to SIGKILL
 LOOK_S = 60.0  # between two looks at whether a retry is due
-REVOKE_AFTER_S = 0.02  # a run ahead is taken back once it waited so long behind another
 
 Key = tuple[RunId, int]
 
@@ -63,21 +58,25 @@ class Attempts:
         self,
         ledger: Ledger,
         queue: ReadyQueue,
+        dispatcher: Dispatcher,
         staff: Staff,
         finals: Finals,
         timers: Timers,
         calendar: Calendar,
         dependencies: Dependencies,
         credit: Credit,
+        limits: TagLimits,
     ) -> None:
         self._ledger = ledger
         self._queue = queue
+        self._dispatcher = dispatcher
         self._staff = staff
         self._finals = finals
         self._timers = timers
         self._calendar = calendar
         self._dependencies = dependencies
         self._credit = credit
+        self._limits = limits
         self._ended: deque[RunRecord] | None = None  # whose end is still to be told to who needs them
 
     # -- coming in -------------------------------------------------------------------------------------
@@ -117,84 +116,13 @@ class Attempts:
             elif (seat := self._staff.seats.get(record.worker)) and not record.stop:
                 # it comes back, unless it started meanwhile
                 seat.revoked.add(record.run)
-                self._revoke(record, now)
+                self._dispatcher.revoke(record, now)
 
     def _expire(self, record: RunRecord, now: Now) -> None:
         self._queue.remove(record)
         self._end(record, Cause.CANCELLED, "expired before it could start", now)
 
-    # -- giving and taking back ------------------------------------------------------------------------
-
-    def dispatch(self, now: Now) -> None:
-        """Give queued runs to workers: first to idle ones, then ahead to busy ones, one each in turn."""
-        if len(self._queue):
-            for seat in self._staff.idle():
-                self._give(seat, now)
-            gave = True
-            while gave and len(self._queue):
-                given = [self._give(seat, now) for seat in self._staff.ahead(now.unix_s)]
-                gave = any(given)
-        self._take_back(now)
-
-    def _give(self, seat: Seat, now: Now) -> bool:
-        record = self._queue.first(seat.record.serves, seat.record.python)
-        if record is None:
-            return False
-        self._queue.remove(record)
-        self._ledger.assign(record, seat.record.worker)
-        if not seat.held:
-            seat.head_since = now.mono_s
-        seat.hold(record, self._staff.expected_s(record))
-        self.push(record, seat, now, again=False)
-        return True
-
-    def push(self, record: RunRecord, seat: Seat, now: Now, again: bool, pause_s: float = PUSH_S) -> None:
-        seat.unacked.add(record.run)
-        self.flush_kept(seat)
-        self._ledger.out.sends.append(PushRun(record, again))
-        # in steps, so that the many that are answered by then are looked at together
-        at = math.ceil(round((now.mono_s + pause_s) / PUSH_STEP_S, 6)) * PUSH_STEP_S
-        self._timers.add(at, "push", (record.run, record.attempt, pause_s))
-
-    def flush_kept(self, seat: Seat) -> None:
-        """Tell the worker what is recorded, by the way that pushes go."""
-        if seat.kept:
-            self._ledger.out.sends += [Publish(seat.record.worker, kept) for kept in seat.kept]
-            seat.kept.clear()
-
-    def _take_back(self, now: Now) -> None:
-        """Let idle workers have what waits behind a busy one."""
-        if len(self._staff.seats) < 2:
-            return
-        idle = list(self._staff.idle())
-        if not idle:
-            return
-        for donor in self._staff.seats.values():
-            if len(donor.held) < 2 or donor.revoked or donor.gone:
-                continue
-            behind = [r for r in list(donor.held.values())[1:] if not r.started and not r.stop]
-            taker = next((seat for seat in idle if behind and seat.can_run(behind[-1])), None)
-            if taker is None:
-                continue
-            if now.mono_s < donor.head_since + REVOKE_AFTER_S:
-                self._timers.add(donor.head_since + REVOKE_AFTER_S, "look", None)
-                continue
-            idle.remove(taker)
-            for record in behind[len(behind) // 2 :]:
-                donor.revoked.add(record.run)
-                self._revoke(record, now)
-
-    def give_back_behind(self, record: RunRecord, now: Now) -> None:
-        """The code of this run waits: what its worker holds besides goes to others."""
-        seat = self._staff.seats[record.worker]
-        for held in seat.held.values():
-            if held is not record and not held.stop and held.run not in seat.revoked:
-                seat.revoked.add(held.run)
-                self._revoke(held, now)
-
-    def _revoke(self, record: RunRecord, now: Now) -> None:
-        self._send(record.worker, Revoke(record.run, record.attempt))
-        self._timers.add(now.mono_s + INTERRUPT_S, "revoke", (record.run, record.attempt))
+    # -- what a worker hands back ------------------------------------------------------------------------
 
     def requeue(self, record: RunRecord, now: Now) -> None:
         """Its code did not start: it waits again, at no charge."""
@@ -343,10 +271,10 @@ class Attempts:
             return
         if kind == "push":
             if record.run in seat.unacked and seat.gone is None:
-                self.push(record, seat, now, again=True, pause_s=min(2 * pause_s, PUSH_S_MAX))
+                self._dispatcher.push(record, seat, now, again=True, pause_s=min(2 * pause_s, PUSH_S_MAX))
         elif kind == "revoke":
             if record.run in seat.revoked and not record.started:
-                self._revoke(record, now)
+                self._dispatcher.revoke(record, now)
         elif kind == "deadline":
             if not record.stop:
                 self._stop(record, "timeout", now)
@@ -436,9 +364,12 @@ class Attempts:
 
     def _let_go(self, record: RunRecord, now: Now) -> None:
         if seat := self._staff.seats.get(record.worker):
+            if record.run in seat.held:
+                self._limits.freed(record)
             seat.let_go(record.run)
             seat.head_since = now.mono_s
         self._credit.ended(record.run)
+        self._limits.ended(record)
 
     def _send(self, peer: PeerId, message: object) -> None:
         self._ledger.out.sends.append(Send(peer, message))  # type: ignore[arg-type]

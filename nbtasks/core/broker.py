@@ -12,13 +12,16 @@ from typing import Any
 
 import msgspec
 
+from nbtasks.core import consistency
 from nbtasks.core.attempts import Attempts
 from nbtasks.core.credit import Credit
 from nbtasks.core.dependencies import Dependencies
+from nbtasks.core.dispatching import Dispatcher
 from nbtasks.core.events import Events
 from nbtasks.core.finals import Finals
 from nbtasks.core.intake import Intake
 from nbtasks.core.ledger import Ledger
+from nbtasks.core.limits import TagLimits
 from nbtasks.core.messages import (
     Acked,
     Beat,
@@ -29,18 +32,22 @@ from nbtasks.core.messages import (
     Exited,
     Finished,
     GetBoard,
+    GetLimits,
     GetOutput,
     GetRun,
     GetRuns,
     GetStatus,
     GetValue,
+    LimitsFound,
     Message,
     Noted,
+    Occupy,
     PeerId,
     Printed,
     Prune,
     Returned,
     RunId,
+    SetLimit,
     SetPool,
     Spec,
     Started,
@@ -48,25 +55,16 @@ from nbtasks.core.messages import (
     StopBroker,
     Stranger,
     Submit,
+    Vacate,
     Waits,
     Watch,
 )
 from nbtasks.core.presence import Presence
 from nbtasks.core.queue import ReadyQueue
-from nbtasks.core.records import Look, Now, Output, PeerRecord, RunRecord, Send
+from nbtasks.core.records import Holding, Limit, Look, Now, Output, PeerRecord, RunRecord, Send
 from nbtasks.core.retention import Bounds, Past, leaving
 from nbtasks.core.staff import Staff
 from nbtasks.core.timers import Calendar, Timers
-
-# what is asked of runs by whoever knows their ids: before it is answered, outboxes are to be adopted
-QUERIES = (Watch, Cancel, GetRun, GetRuns, GetValue, GetOutput, GetStatus, GetBoard, Prune)
-
-
-def names_runs(message: Message) -> bool:
-    """Whether this is about runs that may be in an outbox and not recorded yet."""
-    return isinstance(message, QUERIES) or (
-        isinstance(message, Submit) and any(new.needs for new in message.runs)
-    )
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -136,18 +134,21 @@ class Broker:
         self._finals = Finals(self._timers)
         self._calendar = Calendar()
         self._dependencies = Dependencies(self._ledger, final)
+        self._slots = TagLimits(self._ledger, self._timers)
         self._credit = Credit(self._ledger, self._queue, self._staff, self._dependencies)
+        self._dispatcher = Dispatcher(self._ledger, self._queue, self._staff, self._timers, self._slots)
         self._attempts = Attempts(
-            self._ledger, self._queue, self._staff, self._finals, self._timers, self._calendar,
-            self._dependencies, self._credit,
+            self._ledger, self._queue, self._dispatcher, self._staff, self._finals, self._timers,
+            self._calendar, self._dependencies, self._credit, self._slots,
         )  # fmt: skip
         self._intake = Intake(
             self._ledger, self._attempts, self._dependencies, self._finals, self._timers,
             recorded, keyed, spec_id, limits.queue_limit, limits.allows_promises,
         )  # fmt: skip
         self._presence = Presence(
-            boot, pid, self._ledger, self._queue, self._staff, self._finals, self._attempts, self._timers
-        )
+            boot, pid, self._ledger, self._queue, self._staff, self._finals, self._attempts, self._dispatcher,
+            self._timers, self._slots,
+        )  # fmt: skip
         self._events = Events(boot, self._ledger, self._staff, self._timers, newest)
         self._idle_from: float | None = now.mono_s
         self._handlers: dict[type, Callable[[Any, PeerId, Now], None]] = {
@@ -157,6 +158,10 @@ class Broker:
             Beat: self._on_beat,
             Cancel: self._on_cancel,
             Waits: self._on_waits,
+            SetLimit: self._on_limits,
+            GetLimits: self._on_limits,
+            Occupy: self._on_limits,
+            Vacate: self._on_limits,
             GetRuns: self._on_query,
             GetRun: self._on_query,
             GetValue: self._on_query,
@@ -180,6 +185,8 @@ class Broker:
         counts: dict[str, int],
         last_seq: int,
         now: Now,
+        limits: Iterable[Limit] = (),
+        holdings: Iterable[Holding] = (),
     ) -> None:
         """Take over from a broker that is gone.
 
@@ -191,9 +198,12 @@ class Broker:
             Number of all runs, final ones included, by state type.
         last_seq
             The highest sequence number ever given.
+        limits, holdings
+            Slots, and what of them the code of runs holds.
         """
         self._ledger.restore(records, counts, last_seq)
         self._presence.restore(peers)
+        self._slots.restore(limits, holdings)
         for record in list(self._ledger.runs.values()):
             if record.is_final:
                 continue  # it needs one that came before and did not complete
@@ -202,6 +212,7 @@ class Broker:
                 self._dependencies.enter(record)
             if seat:
                 seat.hold(record, self._staff.expected_s(record))
+                self._slots.taken(record)
                 seat.unacked.add(record.run)
                 self._attempts.resume_stop(record, now)
             elif record.worker:
@@ -261,8 +272,9 @@ class Broker:
             self._due(kind, subject, now)
         for kind, run in self._calendar.due(now):
             self._attempts.come(kind, run, now)
+        self._slots.grant(now)
         if not self._presence.closing:
-            self._attempts.dispatch(now)
+            self._dispatcher.dispatch(now)
             self._presence.size_pools(now)
         self._presence.close_if_done(now)
         self._count_idle(now)
@@ -360,8 +372,22 @@ class Broker:
     def _on_waits(self, message: Waits, peer: PeerId, now: Now) -> None:
         answer, lender = self._credit.waits(message, now)
         if lender is not None:
-            self._attempts.give_back_behind(lender, now)
+            self._dispatcher.give_back_behind(lender, now)
         self._send(peer, answer)
+
+    def _on_limits(self, message: Message, peer: PeerId, now: Now) -> None:
+        answer: Message | None
+        if isinstance(message, SetLimit):
+            answer = self._slots.set(message, now)
+        elif isinstance(message, Occupy):
+            answer = self._slots.occupy(peer, message, now)
+        elif isinstance(message, Vacate):
+            answer = self._slots.vacate(message, now)
+        else:
+            assert isinstance(message, GetLimits)
+            answer = LimitsFound(message.request, self._slots.infos())
+        if answer is not None:
+            self._send(peer, answer)
 
     def _on_set_pool(self, message: SetPool, peer: PeerId, now: Now) -> None:
         self._send(peer, self._presence.set_pool(message, now))
@@ -400,8 +426,8 @@ class Broker:
             self._attempts.due(kind, (run, attempt), rest[0] if rest else 0.0, now)
         elif kind == "kept":
             if seat := self._staff.seats.get(subject):
-                self._attempts.flush_kept(seat)
-        elif kind not in ("look", "events"):
+                self._dispatcher.flush_kept(seat)
+        elif kind not in ("look", "events", "grant"):
             self._presence.due(kind, subject, now)
 
     def _count_idle(self, now: Now) -> None:
@@ -421,22 +447,4 @@ class Broker:
 
     def check(self) -> None:
         """Raise AssertionError if the machine contradicts itself (simulator and tests)."""
-        held = {run: seat for seat in self._staff.seats.values() for run in seat.held}
-        for run, record in self._ledger.runs.items():
-            assert not record.is_final, record
-            assert bool(record.worker) == (run in held), record
-            assert not (record.worker and record in self._queue), record
-            assert not record.worker or held[run].record.worker == record.worker, record
-            assert record.started <= bool(record.worker), record
-            assert len(record.attempts) <= record.attempt, record
-            assert all(a.end for a in record.attempts[:-1]), record
-            waits = record in self._queue or record.due > 0 or self._dependencies.waits(record)
-            assert record.worker or waits, record
-        for seat in self._staff.seats.values():
-            assert set(seat.held) <= set(self._ledger.runs), seat.record
-            assert seat.unacked | seat.revoked <= set(seat.held), seat.record
-        live = sum(n for t, n in self._ledger.counts.items() if t not in _FINAL_TYPES)
-        assert live == len(self._ledger.runs), (self._ledger.counts, len(self._ledger.runs))
-
-
-_FINAL_TYPES = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+        consistency.check(self._ledger, self._queue, self._staff, self._dependencies)

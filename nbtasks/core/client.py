@@ -21,6 +21,7 @@ from nbtasks.core.messages import (
     Ended,
     HelloClient,
     Left,
+    LimitsFound,
     Message,
     Missing,
     NotDone,
@@ -105,7 +106,7 @@ class Answered(NamedTuple):
     message: Message
 
 
-Answer = Union[Runs, RunFound, Value, Output, Status, BoardFound, Pruned, Done, NotDone]
+Answer = Union[Runs, RunFound, Value, Output, Status, BoardFound, Pruned, LimitsFound, Done, NotDone]
 Event = Union[
     Connected, Turned, Recorded, NotRecorded, RunEnded, RunMissing, BrokerClosed, OutboxDone, Answered,
     BoardSeen, RunSeen,

@@ -14,13 +14,39 @@ from nbtasks.core.attempts import Attempts
 from nbtasks.core.dependencies import Dependencies
 from nbtasks.core.finals import Finals
 from nbtasks.core.ledger import Ledger
-from nbtasks.core.messages import Accepted, PeerId, Refused, RunId, Submit
+from nbtasks.core.messages import (
+    Accepted,
+    Cancel,
+    GetBoard,
+    GetOutput,
+    GetRun,
+    GetRuns,
+    GetStatus,
+    GetValue,
+    Message,
+    PeerId,
+    Prune,
+    Refused,
+    RunId,
+    Submit,
+    Watch,
+)
 from nbtasks.core.records import Now, Send
 from nbtasks.core.timers import Timers
 
 REFUSED_MAX = 10_000  # refused batches that are remembered
 ACCEPT_S = 0.05  # an Accepted that nobody waits for travels so late
 ACCEPTS_MAX = 32  # unless there are so many for one client
+
+# what is asked of runs by whoever knows their ids: before it is answered, outboxes are to be adopted
+QUERIES = (Watch, Cancel, GetRun, GetRuns, GetValue, GetOutput, GetStatus, GetBoard, Prune)
+
+
+def names_runs(message: Message) -> bool:
+    """Whether this is about runs that may be in an outbox and not recorded yet."""
+    return isinstance(message, QUERIES) or (
+        isinstance(message, Submit) and any(new.needs for new in message.runs)
+    )
 
 
 class Intake:

@@ -70,6 +70,16 @@ class Terms(Part, frozen=True):
     needs: tuple[Need, ...] = ()  # those of one run, in the broker's memory; a submit says them run by run
 
 
+class LimitInfo(Part, frozen=True):
+    """A limit, and how much of it is taken."""
+
+    name: str
+    slots: int
+    period_s: float
+    in_use: int
+    waiting: int  # blocks of code that ask for slots
+
+
 class NewRun(Part, frozen=True):
     """One run of a batch, named by the client so that a repeated submit is no new run."""
 
@@ -293,6 +303,38 @@ class Waits(Message, frozen=True):
     runs: tuple[RunId, ...]
 
 
+class SetLimit(Message, frozen=True):
+    """So many slots has this name from now on."""
+
+    request: int
+    name: str
+    slots: int | None  # None: no limit
+    period_s: float = 0.0  # of a rate: so many starts within this time; 0: at a time
+
+
+class GetLimits(Message, frozen=True):
+    request: int
+
+
+class Occupy(Message, frozen=True):
+    """Code of a run asks for slots; answered when it has them, and repeated until then."""
+
+    request: int
+    run: RunId
+    attempt: int
+    token: str  # names what is asked for, so that a copy asks for nothing more
+    name: str
+    slots: int
+    rate: bool = False  # it asks to start something, and gives nothing back
+
+
+class Vacate(Message, frozen=True):
+    """Code gives its slots back, or waits for them no more."""
+
+    request: int
+    token: str
+
+
 class Cancel(Message, frozen=True):
     """End these runs; answered by Done once every change is recorded."""
 
@@ -506,11 +548,16 @@ class Done(Message, frozen=True):
     request: int
 
 
+class LimitsFound(Message, frozen=True):
+    request: int
+    limits: tuple[LimitInfo, ...]
+
+
 class NotDone(Message, frozen=True):
     request: int
     reason: str
     again: bool = False  # not now: ask again in a moment
-    code: str = ""  # "itself", "deadlock"
+    code: str = ""  # "itself", "deadlock", "over", "value"
 
 
 # -- broker -> worker ----------------------------------------------------------------------------------
@@ -672,13 +719,13 @@ class ExitNoted(Message, frozen=True):
 
 
 ToBroker = Union[
-    HelloClient, HelloWorker, HelloPool, Left, Submit, Watch, Noted, Beat, Cancel, GetRuns, GetRun, GetValue,
-    GetOutput, GetStatus, GetBoard, Prune, StopBroker, SetPool, Waits, Acked, Started, Printed, Finished,
-    Returned, Draining, Exited,
+    HelloClient, HelloWorker, HelloPool, Left, Submit, Watch, Noted, Beat, Cancel, GetRuns, GetRun,
+    GetValue, GetOutput, GetStatus, GetBoard, Prune, StopBroker, SetPool, Waits, SetLimit, GetLimits,
+    Occupy, Vacate, Acked, Started, Printed, Finished, Returned, Draining, Exited,
 ]  # fmt: skip
 ToClient = Union[
     Welcome, Stranger, Rejected, Accepted, Refused, Ended, Missing, Closed, Runs, RunFound, Value, Output,
-    Status, BoardFound, BoardChanged, RunChanged, Pruned, Done, NotDone,
+    Status, BoardFound, BoardChanged, RunChanged, Pruned, LimitsFound, Done, NotDone,
 ]  # fmt: skip
 ToWorker = Union[Welcome, Stranger, Rejected, Push, Interrupt, Revoke, Kept, OutputKept, Leave]
 ToPool = Union[Welcome, Stranger, Rejected, Want, Kill, Disband, ExitNoted]

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nbtasks.core.attempts import Attempts
+from nbtasks.core.dispatching import Dispatcher
 from nbtasks.core.finals import Finals
 from nbtasks.core.ledger import Ledger
+from nbtasks.core.limits import TagLimits
 from nbtasks.core.messages import (
     Closed,
     Disband,
@@ -60,7 +62,9 @@ class Presence:
         staff: Staff,
         finals: Finals,
         attempts: Attempts,
+        dispatcher: Dispatcher,
         timers: Timers,
+        limits: TagLimits,
     ) -> None:
         self._boot = boot
         self._pid = pid
@@ -69,7 +73,9 @@ class Presence:
         self._staff = staff
         self._finals = finals
         self._attempts = attempts
+        self._dispatcher = dispatcher
         self._timers = timers
+        self._limits = limits
         self._clients: dict[PeerId, None] = {}  # a set would be left in another order by each process
         self._subscribed: set[PeerId] = set()
         self._close_at: float | None = None  # mono seconds: closing, and over by then
@@ -147,7 +153,7 @@ class Presence:
             if (record_held.run, record_held.attempt) in held:
                 seat.unacked.discard(record_held.run)
             else:
-                self._attempts.push(record_held, seat, now, again=True)
+                self._dispatcher.push(record_held, seat, now, again=True)
         for h in message.held:
             if self._attempts.current(peer, (h.run, h.attempt)) is None:
                 self._send(peer, Interrupt(h.run, h.attempt, "stale"))
@@ -256,7 +262,7 @@ class Presence:
         """Have the worker finish what it executes, hand back the rest, and leave."""
         if not seat.leaving:
             seat.leaving = True
-            self._attempts.flush_kept(seat)
+            self._dispatcher.flush_kept(seat)
             self._timers.add(now.mono_s + REPEAT_S, "leave", seat.record.worker)
         self._send(seat.record.worker, Leave())
 
@@ -314,7 +320,10 @@ class Presence:
             if pool.closes or pool.want >= most:
                 continue
             seats = [seat for seat in self._staff.seats_of(r.pool) if not seat.leaving]
-            waiting = self._queue.count_for(r.serves, seats[0].record.python) if seats else len(self._queue)
+            waiting = len(self._queue)
+            if seats or self._limits.any:
+                python = seats[0].record.python if seats else ""
+                waiting = self._queue.count_for(r.serves, python, self._limits.room)
             # a run that was given ahead to a busy worker waits as well
             held = sum(len(seat.held) for seat in seats)
             want = max(r.least, min(most, held + waiting))

@@ -1,4 +1,4 @@
-"""Runs that may start: one lane per task, Python version and priority, first come first served in each.
+"""Runs that may start: one lane per task, Python version, priority and tags, first come first served in each.
 
 A worker takes the oldest run of the most urgent lanes it can execute, so the order between tasks is that
 of arrival, and a lane that nobody serves costs the others nothing.
@@ -7,16 +7,20 @@ of arrival, and a lane that nobody serves costs the others nothing.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Union
 
 from nbtasks.core.messages import RunId
 from nbtasks.core.records import RunRecord
 
-Lane = tuple[str, str, bool, int]  # task key, Python minor, whether the code travelled, priority
+# task key, Python minor, whether the code travelled, priority, tags
+Lane = tuple[str, str, bool, int, tuple[str, ...]]
+Room = Callable[[tuple[str, ...]], Union[int, None]]  # how many with these tags may start; None: any number
 
 
 def lane_of(record: RunRecord) -> Lane:
-    return record.spec.key, record.spec.python, bool(record.spec.code), record.terms.priority
+    spec = record.spec
+    return spec.key, spec.python, bool(spec.code), record.terms.priority, spec.tags
 
 
 def _rank(record: RunRecord) -> tuple[int, int]:
@@ -60,13 +64,15 @@ class ReadyQueue:
         if not self._depth[key]:
             del self._depth[key]
 
-    def first(self, serves: tuple[str, ...] | None, python: str) -> RunRecord | None:
-        """The first run that a worker with these properties can execute; it stays in."""
+    def first(self, serves: tuple[str, ...] | None, python: str, room: Room) -> RunRecord | None:
+        """The first run that a worker with these properties can execute and that may start; it stays in."""
         for urged in reversed(self._urged.values()):
-            if lane_of(urged) in self._lanes_for(serves, python):
+            if room(urged.spec.tags) != 0 and lane_of(urged) in self._lanes_for(serves, python):
                 return urged
         best: RunRecord | None = None
         for lane in self._lanes_for(serves, python):
+            if lane[4] and room(lane[4]) == 0:
+                continue
             record = self._head(lane)
             if record and (best is None or _rank(record) < _rank(best)):
                 best = record
@@ -86,9 +92,14 @@ class ReadyQueue:
             del self._urgent[run]
             self._urged = {seq: record for seq, record in self._urged.items() if record.run != run}
 
-    def count_for(self, serves: tuple[str, ...] | None, python: str) -> int:
-        """How many runs such a worker could execute."""
-        return sum(self._size(lane) for lane in self._lanes_for(serves, python))
+    def blocked(self, room: Room) -> list[RunRecord]:
+        """The heads of lanes of which none may start."""
+        heads = [self._head(lane) for lane in list(self._lanes) if lane[4] and room(lane[4]) == 0]
+        return [head for head in heads if head]
+
+    def count_for(self, serves: tuple[str, ...] | None, python: str, room: Room) -> int:
+        """How many runs such workers could execute now; `python` "": of any version."""
+        return sum(self._size(lane, room(lane[4])) for lane in self._lanes_for(serves, python))
 
     def depths(self) -> dict[str, int]:
         """Number of runs by task key."""
@@ -99,9 +110,10 @@ class ReadyQueue:
         return min((head for head in heads if head), key=lambda head: head.seq, default=None)
 
     def _lanes_for(self, serves: tuple[str, ...] | None, python: str) -> Iterable[Lane]:
+        fitting = (lane for lane in self._lanes if not python or lane[1] == python)
         if serves is None:
-            return [lane for lane in self._lanes if lane[1] == python and lane[2]]
-        return [lane for lane in self._lanes if lane[1] == python and lane[0] in serves]
+            return [lane for lane in fitting if lane[2]]
+        return [lane for lane in fitting if lane[0] in serves]
 
     def _head(self, lane: Lane) -> RunRecord | None:
         heap = self._lanes.get(lane)
@@ -112,6 +124,7 @@ class ReadyQueue:
         self._lanes.pop(lane, None)
         return None
 
-    def _size(self, lane: Lane) -> int:
+    def _size(self, lane: Lane, room: int | None) -> int:
         # entries of runs that were taken out make this too large for a moment; it only sizes pools
-        return len(self._lanes.get(lane, ())) if self._head(lane) else 0
+        size = len(self._lanes.get(lane, ())) if self._head(lane) else 0
+        return size if room is None else min(size, room)

@@ -96,6 +96,23 @@ class PoolRecord(msgspec.Struct):
     stays: bool
 
 
+class Limit(msgspec.Struct, frozen=True):
+    """So many slots has a name; with a period, so many starts within it."""
+
+    name: str
+    slots: int
+    period_s: float = 0.0
+
+
+class Holding(msgspec.Struct, frozen=True):
+    """Slots that the code of a run holds."""
+
+    token: str
+    name: str
+    slots: int
+    run: RunId
+
+
 PeerRecord = Union[WorkerRecord, PoolRecord]
 
 
@@ -215,6 +232,8 @@ class Output(msgspec.Struct):
     # seq, attempt, number, body
     chunks: list[tuple[int, int, int, bytes]] = msgspec.field(default_factory=list)
     peers: dict[PeerId, PeerRecord | None] = msgspec.field(default_factory=dict)  # None: forget it
+    limits: dict[str, Limit | None] = msgspec.field(default_factory=dict)  # None: there is none any more
+    holdings: dict[str, Holding | None] = msgspec.field(default_factory=dict)  # by token; None: given back
     removed: list[Past] = msgspec.field(default_factory=list)  # final runs that leave, with all their rows
     # ids of specs that no run up to the sequence number has: they leave if no later one has them
     unused: tuple[int, list[str]] = (0, [])
@@ -228,7 +247,7 @@ class Output(msgspec.Struct):
         """Whether there is anything to commit."""
         return bool(
             self.new or self.specs or self.changed or self.keys or self.values or self.chunks or self.peers
-            or self.removed or self.unused[1]
+            or self.limits or self.holdings or self.removed or self.unused[1]
         )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ class State(str, Enum):
     AWAITING_RETRY = "AwaitingRetry"  # a delayed retry, until its code starts again
     PENDING = "Pending"
     AWAITING_DEPENDENCIES = "AwaitingDependencies"  # runs that it needs have not ended
+    AWAITING_SLOT = "AwaitingConcurrencySlot"  # a tag of it has no free slot; until its code starts
     RUNNING = "Running"
     RETRYING = "Retrying"  # an immediate retry, from the failure on
     CANCELLING = "Cancelling"
@@ -58,6 +59,7 @@ TYPES: dict[State, StateType] = {
     State.AWAITING_RETRY: StateType.SCHEDULED,
     State.PENDING: StateType.PENDING,
     State.AWAITING_DEPENDENCIES: StateType.PENDING,
+    State.AWAITING_SLOT: StateType.PENDING,
     State.RUNNING: StateType.RUNNING,
     State.RETRYING: StateType.RUNNING,
     State.CANCELLING: StateType.CANCELLING,
@@ -91,6 +93,7 @@ class Cause(str, Enum):
     DUE_WAITING = "due, needs other runs"
     READY = "all it needs completed"
     UPSTREAM_FAILED = "one it needs did not complete"
+    NO_SLOT = "no slot of a tag is free"
     STARTED = "started"  # user code of an attempt begins
     COMPLETED = "completed"
     RAISED = "raised"  # the last attempt failed
@@ -130,6 +133,12 @@ MOVES: dict[State, dict[Cause, State]] = {
     },
     State.PENDING: {
         Cause.UPSTREAM_FAILED: State.UPSTREAM_FAILED,
+        Cause.NO_SLOT: State.AWAITING_SLOT,
+        Cause.STARTED: State.RUNNING,
+        Cause.CANCEL: State.CANCELLING,
+        Cause.CANCELLED: State.CANCELLED,
+    },
+    State.AWAITING_SLOT: {
         Cause.STARTED: State.RUNNING,
         Cause.CANCEL: State.CANCELLING,
         Cause.CANCELLED: State.CANCELLED,

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from nbtasks.tasks.decorator import serve, task
 from nbtasks.tasks.definition import Task
+from nbtasks.tasks.limiting import concurrency, limit, limits, rate_limit
 from nbtasks.tasks.mapping import unmapped
 from nbtasks.tasks.options import exponential_backoff
 
-__all__ = ["Task", "exponential_backoff", "serve", "task", "unmapped"]
+__all__ = [
+    "Task",
+    "concurrency",
+    "exponential_backoff",
+    "limit",
+    "limits",
+    "rate_limit",
+    "serve",
+    "task",
+    "unmapped",
+]

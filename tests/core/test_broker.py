@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 
-from nbtasks.core import attempts, intake, staff
+from nbtasks.core import attempts, dispatching, intake, staff
 from nbtasks.core import messages as m
 from nbtasks.core.broker import Broker, Limits
 from nbtasks.core.records import Send, WorkerRecord
@@ -220,7 +220,7 @@ def test_an_idle_worker_takes_over_half_of_what_waits_behind_a_long_run() -> Non
     broker.hears("c-1", submit("s", "t", "u", "v", "w"))
     broker.with_worker("w-2")
 
-    said = broker.passes(attempts.REVOKE_AFTER_S)
+    said = broker.passes(dispatching.REVOKE_AFTER_S)
 
     assert said == [("w-1", m.Revoke("v", 1)), ("w-1", m.Revoke("w", 1))]
 
@@ -239,16 +239,16 @@ def test_an_idle_worker_takes_over_what_waits_behind_a_busy_one() -> None:
     broker.hears("c-1", submit("r", "s"))
     broker.with_worker("w-2")
 
-    assert broker.passes(attempts.REVOKE_AFTER_S) == [("w-1", m.Revoke("s", 1))]
+    assert broker.passes(dispatching.REVOKE_AFTER_S) == [("w-1", m.Revoke("s", 1))]
     assert broker.hears("w-1", m.Returned("s", 1), s=0.03) == [("w-2", "push", "s", 2)]
 
 
 def test_a_lost_push_is_repeated_until_it_is_acked() -> None:
     broker = desk().with_run("r")
 
-    assert broker.passes(attempts.PUSH_S) == [("w-1", "push", "r", 1)]
-    assert broker.passes(2 * attempts.PUSH_S) == []
-    assert broker.passes(3 * attempts.PUSH_S) == [("w-1", "push", "r", 1)]
+    assert broker.passes(dispatching.PUSH_S) == [("w-1", "push", "r", 1)]
+    assert broker.passes(2 * dispatching.PUSH_S) == []
+    assert broker.passes(3 * dispatching.PUSH_S) == [("w-1", "push", "r", 1)]
     broker.hears("w-1", m.Acked("r", 1), s=0.3)
     assert broker.passes(10.0) == []
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from nbtasks.core.broker import Broker, Limits, names_runs
+from nbtasks.core.broker import Broker, Limits
+from nbtasks.core.intake import names_runs
 from nbtasks.core.messages import Exited, HelloClient, HelloPool, HelloWorker, Left, Message, PeerId
 from nbtasks.core.records import Announce, Now, Output, PeerRecord, Publish, PushRun, Send, TellEnd
 from tests.sim.peers import WorkerProcess
@@ -45,7 +46,10 @@ class BrokerProcess:
             newest=disk.newest,
         )
         peers: list[PeerRecord] = [copy(record) for record in disk.peers.values()]
-        self.machine.restore(disk.live_rows(), peers, dict(disk.counts), disk.last_seq, now)
+        self.machine.restore(
+            disk.live_rows(), peers, dict(disk.counts), disk.last_seq, now, disk.limits.values(),
+            disk.holdings.values(),
+        )  # fmt: skip
         for name in disk.peers:
             self._watch(world.peers[name])
         world.judge.committed(self.machine)

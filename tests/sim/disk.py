@@ -20,7 +20,7 @@ from nbtasks.core.messages import (
     Value,
 )
 from nbtasks.core.messages import Output as OutputMessage
-from nbtasks.core.records import Look, Output, PeerRecord, PushRun, RunRecord, TellEnd
+from nbtasks.core.records import Holding, Limit, Look, Output, PeerRecord, PushRun, RunRecord, TellEnd
 from nbtasks.core.states import StateType
 
 
@@ -38,6 +38,8 @@ class Disk:
         self.chunks: dict[tuple[int, int], dict[int, bytes]] = {}
         self.peers: dict[PeerId, PeerRecord] = {}
         self.keys: dict[tuple[str, str], RunId] = {}
+        self.limits: dict[str, Limit] = {}
+        self.holdings: dict[str, Holding] = {}
         self.removed: dict[RunId, RunRecord] = {}
 
     def commit(self, output: Output) -> None:
@@ -64,6 +66,14 @@ class Disk:
                 del self.chunks[key]
             self.removed[past.run] = row
             self.keys = {key: run for key, run in self.keys.items() if run != past.run}
+        for name, limit in output.limits.items():
+            self.limits.pop(name, None)
+            if limit is not None:
+                self.limits[name] = limit
+        for token, holding in output.holdings.items():
+            self.holdings.pop(token, None)
+            if holding is not None:
+                self.holdings[token] = holding
         for peer, record in output.peers.items():
             if record is None:
                 self.peers.pop(peer, None)

@@ -167,6 +167,8 @@ class Judge:
         """Judge who holds the run, and when it was taken away from whom; whether it is given anew."""
         peers = {**self._disk.peers, **output.peers}
         before = (old.attempt, old.worker) if old else (0, "")
+        if row.worker and not before[1]:
+            self._slot_taken(row, output)
         assert row.attempt >= before[0], f"attempts decrease: {short(old)} -> {short(row)}"
         if executing := self._executing.get(row.run):
             assert executing == (row.attempt, row.worker), (
@@ -194,6 +196,17 @@ class Judge:
             assert row.spec.python == worker.python, f"{worker} cannot run {short(row)}"
             return True
         return False
+
+    def _slot_taken(self, row: RunRecord, output: Output) -> None:
+        """A worker is given this run: no more of its tags are with workers than their limits allow."""
+        rows = self._disk.rows | {r.run: r for r in output.changed.values()}
+        rows |= {new.record.run: new.record for new in output.new}
+        for tag in row.spec.tags:
+            limit = self._disk.limits.get(tag)
+            if limit is None or tag in output.limits:
+                continue
+            held = sum(bool(r.worker) and tag in r.spec.tags for r in rows.values())
+            assert held <= limit.slots, f"{held} runs hold slots of {limit}: {short(row)}"
 
     def _is_met(self, need: m.Need, output: Output) -> bool:
         written = (*output.changed.values(), *(new.record for new in output.new))
@@ -378,6 +391,7 @@ class Judge:
         lost = [run for run in self._accepted if run not in rows]
         assert not lost, lost
         assert not len(broker._queue), "the queue holds runs that are final"
+        assert not any(broker._slots._runs.values()), broker._slots._runs
         assert not broker._credit._waits, broker._credit._waits
         assert not broker._queue._urgent, broker._queue._urgent
         assert not broker._finals._watchers, broker._finals._watchers

@@ -23,6 +23,7 @@ from nbtasks.core.events import Events, row_of_record
 from nbtasks.core.finals import Finals
 from nbtasks.core.intake import Intake
 from nbtasks.core.ledger import Ledger
+from nbtasks.core.limits import TagLimits
 from nbtasks.core.observer import Observer
 from nbtasks.core.pool import Pool
 from nbtasks.core.presence import Presence
@@ -626,6 +627,33 @@ def workers_that_were_started_for_waits_stay(patch: Patch) -> None:
 @mutation
 def the_end_of_a_run_does_not_end_its_wait(patch: Patch) -> None:
     patch.setattr(Credit, "ended", nothing)
+
+
+# -- limits --------------------------------------------------------------------------------------------
+
+
+@mutation
+def a_full_tag_holds_nobody_back(patch: Patch) -> None:
+    patch.setattr(TagLimits, "room", lambda self, tags: None)
+
+
+@mutation
+def a_slot_is_never_free_again(patch: Patch) -> None:
+    patch.setattr(TagLimits, "freed", nothing)
+
+
+@mutation
+def a_new_broker_forgets_limits(patch: Patch) -> None:
+    patch.setattr(TagLimits, "restore", nothing)
+
+
+@mutation
+def a_new_broker_forgets_who_holds_slots(patch: Patch) -> None:
+    def restore(self: Broker, *args: Any, real: Any = Broker.restore) -> None:
+        real(self, *args)
+        self._slots._runs.clear()
+
+    patch.setattr(Broker, "restore", restore)
 
 
 # -- retention -----------------------------------------------------------------------------------------

@@ -288,6 +288,8 @@ class ClientProcess(Process):
             world.after(rng.uniform(0, until_s), self._resize)
         for _ in range(plan.stops):
             world.after(rng.uniform(0, until_s), self._stop)
+        for _ in range(5 if plan.limits else 0):
+            world.after(rng.uniform(0, until_s), self.limit)
 
     def act(self, act: Any) -> None:
         raise AssertionError(act)
@@ -310,7 +312,7 @@ class ClientProcess(Process):
             return
         world, rng = self.world, self.world.rng
         self._to_come -= 1
-        spec = draw_spec(rng, served=world.plan.second_pool and rng.random() < 0.5)
+        spec = draw_spec(rng, world.plan, served=world.plan.second_pool and rng.random() < 0.5)
         number = 1 if world.plan.promises and rng.random() < 0.8 else world.plan.batch_runs
         known = list(world.jobs)
         runs = tuple(
@@ -350,6 +352,15 @@ class ClientProcess(Process):
             return
         self.world.judge.cancelled.update(runs)
         self._request(m.Cancel(self.machine.request_number(), tuple(runs)))
+
+    def limit(self) -> None:
+        """Change the slots of a tag; they are back before all is to be quiet."""
+        if not self._postponed(self.limit):
+            world = self.world
+            slots = None if world.healed else world.rng.choice((0, 1, 1, 2, None))
+            name = world.rng.choice(("t", "u"))
+            for one in ("t", "u") if world.healed else (name,):
+                self._request(m.SetLimit(self.machine.request_number(), one, slots))
 
     def waits(self, run: m.RunId, attempt: int, number: int, runs: list[m.RunId]) -> None:
         if not self._postponed(self.waits, run, attempt, number, runs):

@@ -59,6 +59,7 @@ class Plan(NamedTuple):
     promises: bool  # the clients use an outbox
     terms: bool  # some submits have a priority, an eta, a time when they expire, an idempotency key
     needs: float  # of a run, that it needs others
+    limits: bool  # tags are limited, and the limits changed
     lends: float  # of a run, that its code waits for others
     observes: bool  # the clients look at the board and at some of their runs
 
@@ -113,6 +114,7 @@ def draw(rng: Random, others: Random) -> Plan:
         promises=others.random() < 0.7,
         promise_kill=_some(others, half, 0.2, 0.5),
         terms=others.random() < 0.5,
+        limits=others.random() < 0.4,
         lends=_some(others, half, 0.3, 0.8),
         needs=_some(others, half, 0.2, 0.7),
     )
@@ -167,7 +169,7 @@ def draw_terms(rng: Random, plan: Plan, now: Now, alone: bool) -> Terms:
         priority=rng.choice((0, 0, 1, -1)),
         eta=now.unix_s + rng.uniform(-1, 3) if may_wait and rng.random() < 0.3 else 0.0,
         expires=now.unix_s + rng.choice((0.01, 0.5, 2.0)) if rng.random() < 0.2 else 0.0,
-        key=rng.choice(("k", "l")) if alone and rng.random() < 0.2 else "",
+        key=rng.choice(("k", "l")) if alone and rng.random() < 0.4 else "",
     )
 
 
@@ -181,7 +183,7 @@ def draw_needs(rng: Random, plan: Plan, known: list[RunId]) -> tuple[Need, ...]:
     return tuple(Need(run, rng.random() < 0.3) for run in chosen)
 
 
-def draw_spec(rng: Random, served: bool) -> Spec:
+def draw_spec(rng: Random, plan: Plan, served: bool) -> Spec:
     """A task; one that is served may not carry its code."""
     key = rng.choice(("a", "b")) if served else rng.choice(("a", "b", "c"))
     return Spec(
@@ -195,6 +197,7 @@ def draw_spec(rng: Random, served: bool) -> Spec:
         crash_retries=rng.choice((0, 0, 1, 2)),
         timeout_s=rng.choice((0.0, 0.0, 0.2, 1.0)),
         grace_s=rng.choice((0.0, 0.2, 1.0, 5.0, 5.0)),
+        tags=rng.choice(((), ("t",), ("t", "u"))) if plan.limits else (),
         later_delays_s=rng.choice(((), (), (0.0,), (0.1, 0.5))),
         retry_jitter=rng.choice((0.0, 0.0, 0.5)),
     )

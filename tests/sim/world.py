@@ -295,6 +295,8 @@ class World:
         ]
         if live:
             client.cancel(live)
+        if self.disk.limits:
+            client.limit()  # one that was set long ago may arrive late
         self.after(5.0, self._end_endless, client)
 
     def is_quiet(self) -> bool:

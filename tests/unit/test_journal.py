@@ -215,7 +215,8 @@ def make_version_1(path: Path) -> None:
     db = sqlite3.connect(path)
     db.executescript(
         "DROP TABLE ended; DROP TABLE mark; DROP INDEX spec_by_code; DROP TABLE idempotency; "
-        "DROP TABLE need; ALTER TABLE run DROP COLUMN priority; ALTER TABLE run DROP COLUMN eta; "
+        "DROP TABLE need; DROP TABLE tag_limit; DROP TABLE holding; "
+        "ALTER TABLE run DROP COLUMN priority; ALTER TABLE run DROP COLUMN eta; "
         "ALTER TABLE run DROP COLUMN expires; PRAGMA user_version = 1;"
     )
     db.close()
