@@ -122,7 +122,7 @@ class Executor:
             arguments, options = pickling.load_arguments(self._blobs.unpack(push.args))
         spec = push.spec
         bind = partial(_bound, function, arguments, options)
-        running = context.RunContext(push.run, spec.name, push.number, frozenset(spec.tags), bind)
+        running = context.RunContext(push.run, push.name, push.number, frozenset(spec.tags), bind)
         with context.running(running):
             value = _value_of(function(*arguments, **options))
         self._draw_figures()

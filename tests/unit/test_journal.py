@@ -216,7 +216,7 @@ def make_version_1(path: Path) -> None:
     db.executescript(
         "DROP TABLE ended; DROP TABLE mark; DROP INDEX spec_by_code; DROP TABLE idempotency; "
         "DROP TABLE need; ALTER TABLE run DROP COLUMN priority; ALTER TABLE run DROP COLUMN eta; "
-        "ALTER TABLE run DROP COLUMN expires; PRAGMA user_version = 1;"
+        "ALTER TABLE run DROP COLUMN expires; ALTER TABLE run DROP COLUMN name; PRAGMA user_version = 1;"
     )
     db.close()
 
