@@ -188,7 +188,7 @@ class Answers:
         given = tuple(self._given(record)) if record.terms.needs else ()
         return Push(
             record.run, record.attempt, len(record.attempts) + 1, record.spec, code, args, record.parent,
-            given,
+            given, record.terms.name,
         )  # fmt: skip
 
     def _given(self, record: RunRecord) -> Iterator[Given]:

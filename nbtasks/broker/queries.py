@@ -44,7 +44,7 @@ LISTING_S = 0.5  # after which a listing is answered with what it found so far
 
 _INFO = (
     "SELECT run.seq, run.id, run.spec, run.submitted, run.parameters, run.parent, state.state, "
-    "state.message, state.at, state.history, state.attempts, state.worker, "
+    "state.message, state.at, state.history, state.attempts, state.worker, run.name, "
     "(SELECT coalesce(sum(length(body)), 0) FROM output WHERE output.seq = run.seq) "
     "FROM run JOIN state USING (seq) WHERE"
 )
@@ -250,7 +250,8 @@ class Queries:
         return [info for _, info in found[:limit]], more
 
     def _info(self, row: tuple[Any, ...]) -> RunInfo:
-        _, run, key, submitted, parameters, parent, state, message, at, history, attempts, worker, size = row
+        _, run, key, submitted, parameters, parent, state, message, at, history, attempts, worker, *rest = row
+        name, size = rest
         return RunInfo(
             run=run,
             spec=self._specs.of(key),
@@ -264,6 +265,7 @@ class Queries:
             attempts=rows.attempts_of(attempts),
             worker=worker,
             output_bytes=size,
+            own_name=name,
         )
 
 

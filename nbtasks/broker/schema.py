@@ -26,6 +26,7 @@ _SINCE_3 = """
 ALTER TABLE run ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;  -- larger ones go first
 ALTER TABLE run ADD COLUMN eta REAL NOT NULL DEFAULT 0;          -- not before; 0: at once
 ALTER TABLE run ADD COLUMN expires REAL NOT NULL DEFAULT 0;      -- not started by then: never; 0: none
+ALTER TABLE run ADD COLUMN name TEXT NOT NULL DEFAULT '';        -- its own; '': its task's
 CREATE TABLE idempotency (          -- runs that were submitted with a key
     task     TEXT NOT NULL,
     key      TEXT NOT NULL,

@@ -25,7 +25,7 @@ from nbtasks.core.records import NewRow, Output, WorkerRecord
 from nbtasks.core.retention import Past
 from nbtasks.wire.blobs import Blobs
 
-_INSERT_RUN = f"INSERT INTO run VALUES ({marks([''] * 12)})"
+_INSERT_RUN = f"INSERT INTO run VALUES ({marks([''] * 13)})"
 _INSERT_STATE = f"INSERT INTO state ({', '.join(STATE_COLUMNS)}, seq) VALUES ({'?, ' * len(STATE_COLUMNS)}?)"
 _UPDATE_STATE = f"UPDATE state SET {', '.join(f'{c} = ?' for c in STATE_COLUMNS)} WHERE seq = ?"
 _COUNT = "INSERT INTO ended VALUES (?, ?) ON CONFLICT (state) DO UPDATE SET runs = runs + excluded.runs"
@@ -177,6 +177,7 @@ class Store:
             r.terms.priority,
             r.terms.eta,
             r.terms.expires,
+            r.terms.name,
         )
 
     # -- starting -----------------------------------------------------------------------------------------

@@ -242,7 +242,7 @@ def _times(attempts: tuple[Attempt, ...]) -> tuple[float, float, str, int]:
 def row_of_record(r: RunRecord) -> BoardRow:
     start, end, worker, pid = _times(r.attempts)
     return BoardRow(
-        r.run, r.spec.name, r.state.value, _cut(r.message), r.submitted, r.at, start, end, worker, pid,
+        r.run, r.name, r.state.value, _cut(r.message), r.submitted, r.at, start, end, worker, pid,
         len(r.attempts),
     )  # fmt: skip
 
@@ -250,7 +250,7 @@ def row_of_record(r: RunRecord) -> BoardRow:
 def row_of_info(r: RunInfo) -> BoardRow:
     start, end, worker, pid = _times(r.attempts)
     return BoardRow(
-        r.run, r.spec.name, r.state, _cut(r.message), r.submitted, r.at, start, end, worker, pid,
+        r.run, r.name, r.state, _cut(r.message), r.submitted, r.at, start, end, worker, pid,
         len(r.attempts),
     )  # fmt: skip
 

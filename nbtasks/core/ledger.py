@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from nbtasks.core.messages import Attempt, Moment, NewRun, PeerId, RunId, Spec, Submit
+from nbtasks.core.messages import Attempt, Moment, NewRun, PeerId, RunId, Spec, Submit, Terms
 from nbtasks.core.records import NewRow, Output, RunRecord
 from nbtasks.core.retention import Past
 from nbtasks.core.states import FINAL, TYPES, Cause, State, StateType, move
@@ -124,7 +124,7 @@ class Ledger:
             at=unix_s,
             history=self._first_history,
             due=submit.terms.eta if waits else 0.0,
-            terms=msgspec.structs.replace(submit.terms, needs=new.needs) if new.needs else submit.terms,
+            terms=_terms(submit, new),
         )
         self.runs[new.run] = record
         self._new.add(new.run)
@@ -218,3 +218,10 @@ class Ledger:
         """Nobody holds the run any more."""
         record.worker, record.started, record.stop = "", False, ""
         self.touch(record)
+
+
+def _terms(submit: Submit, new: NewRun) -> Terms:
+    """Those of the batch, with what is said run by run."""
+    if not (new.needs or new.name):
+        return submit.terms
+    return msgspec.structs.replace(submit.terms, needs=new.needs, name=new.name)

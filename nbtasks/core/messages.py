@@ -68,6 +68,7 @@ class Terms(Part, frozen=True):
     expires: float = 0.0  # UNIX seconds; what has not started by then never does; 0: no such time
     key: str = ""  # idempotency key within the task; "": none
     needs: tuple[Need, ...] = ()  # those of one run, in the broker's memory; a submit says them run by run
+    name: str = ""  # that of one run, likewise; "": its task's
 
 
 class LimitInfo(Part, frozen=True):
@@ -87,6 +88,7 @@ class NewRun(Part, frozen=True):
     args: bytes
     parameters: str = "{}"  # JSON object: name -> safe repr
     needs: tuple[Need, ...] = ()  # without repetitions
+    name: str = ""  # "": its task's
 
 
 class Held(Part, frozen=True):
@@ -132,6 +134,11 @@ class RunInfo(Part, frozen=True):
     attempts: tuple[Attempt, ...]
     worker: PeerId = ""
     output_bytes: int = 0
+    own_name: str = ""  # "": its task's
+
+    @property
+    def name(self) -> str:
+        return self.own_name or self.spec.name
 
 
 class WorkerInfo(Part, frozen=True):
@@ -584,6 +591,11 @@ class Push(Message, frozen=True):
     args: bytes
     parent: RunId = ""
     given: tuple[Given, ...] = ()  # what the runs that it needs gave
+    own_name: str = ""  # "": its task's
+
+    @property
+    def name(self) -> str:
+        return self.own_name or self.spec.name
 
 
 class Interrupt(Message, frozen=True):

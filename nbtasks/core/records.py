@@ -64,11 +64,15 @@ class RunRecord(msgspec.Struct, gc=False):
     failures: int = 0  # charged attempts that raised or timed out
     crashes: int = 0  # charged attempts whose process died
     chunks: int = 0  # output chunks recorded of the newest assignment, without a gap
-    terms: Terms = Terms()  # shared between the runs of a batch that need no others
+    terms: Terms = Terms()  # shared between the runs of a batch that need no others and have no own names
 
     @property
     def is_final(self) -> bool:
         return self.state in FINAL
+
+    @property
+    def name(self) -> str:
+        return self.terms.name or self.spec.name
 
 
 class WorkerRecord(msgspec.Struct):

@@ -90,7 +90,7 @@ class Run(Upstream):
     @classmethod
     def of_info(cls, info: RunInfo, client: Submitter) -> Run:
         """A handle on a run that is recorded."""
-        run = cls(info.run, info.spec.name, info.spec.key, info.spec.tags, info.parameters, client)
+        run = cls(info.run, info.name, info.spec.key, info.spec.tags, info.parameters, client)
         if State(info.state) in FINAL:
             run._info = info
         return run

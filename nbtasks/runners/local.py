@@ -58,12 +58,14 @@ class LocalRun(Run, Course):
     ----------
     parent
         The run whose code made this one; "": none.
+    name
+        What it is called; "": as its task.
     """
 
     _fate: Fate
 
-    def __init__(self, run: RunId, spec: Spec, parameters: str, parent: RunId) -> None:
-        super().__init__(run, spec.name, spec.key, spec.tags, parameters, _local, Fate(run))
+    def __init__(self, run: RunId, spec: Spec, parameters: str, parent: RunId, name: str = "") -> None:
+        super().__init__(run, name or spec.name, spec.key, spec.tags, parameters, _local, Fate(run))
         self._parent = parent
         self._lock = threading.Lock()
         self._moments = [Moment(State.PENDING.value, time.time())]

@@ -17,7 +17,7 @@ from nbtasks.context import submitter
 from nbtasks.core.messages import Need, Spec
 from nbtasks.run import Run, RunList
 from nbtasks.runners import LocalRun, task_runner
-from nbtasks.tasks import code, identity, loglines, options, packing
+from nbtasks.tasks import code, identity, loglines, naming, options, packing
 from nbtasks.tasks.local import LocalCall
 from nbtasks.tasks.mapping import ANYTHING, Calls
 from nbtasks.tasks.options import Options
@@ -66,6 +66,7 @@ class Task(Generic[F]):
                 raise TypeError(
                     f"task {self.name!r} has a parameter {word!r}, which is a keyword of nbtasks: rename it"
                 )
+        naming.check(self._options.run_name, self._signature)
 
     def _become(self, fn: F, chosen: Options) -> None:
         self.fn = fn
@@ -142,6 +143,7 @@ class Task(Generic[F]):
         later = tuple(word for word in options.BACKGROUND if word in given)
         if later:
             chosen = msgspec.structs.replace(chosen, background=(*chosen.background, *later))
+        naming.check(chosen.run_name, self._signature)
         return self._copy(self.fn, chosen)
 
     def _copy(self, fn: Any, chosen: Options) -> Task[Any]:
@@ -179,7 +181,8 @@ class Task(Generic[F]):
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run it here and now; a broker has no part in it."""
         args, kwargs, parameters = self._bound(args, kwargs)
-        return LocalCall(self.fn, args, kwargs, parameters, self._local_spec()).start()
+        name = naming.name_of(self._options.run_name, parameters)
+        return LocalCall(self.fn, args, kwargs, parameters, self._local_spec(), name).start()
 
     def submit(self, /, *args: Any, wait_for: Any = None, **kwargs: Any) -> LocalRun:
         """Run it in this process by the task runner of the block around, else in a thread.
@@ -199,15 +202,15 @@ class Task(Generic[F]):
         """
         options.refuse_background(self._options, self._signature, kwargs)
         run = self._submitted(self._bound(args, kwargs), self._local_spec(), wait_for)
-        loglines.created(self.name)
+        loglines.created(run.name)
         return run
 
     def _submitted(self, call: Call, spec: Spec, wait_for: Any) -> LocalRun:
         args, kwargs, parameters = call
         current = context.current_run()
-        run_id = ids.run_id()
-        local = LocalCall(self.fn, args, kwargs, parameters, spec, run_id, wait_for)
-        run = LocalRun(run_id, spec, packing.texts(parameters), current.run if current else "")
+        run_id, name = ids.run_id(), naming.name_of(self._options.run_name, parameters)
+        local = LocalCall(self.fn, args, kwargs, parameters, spec, name, run_id, wait_for)
+        run = LocalRun(run_id, spec, packing.texts(parameters), current.run if current else "", name)
         task_runner().submit(run, local.start)
         return run
 
@@ -233,12 +236,12 @@ class Task(Generic[F]):
         call = self._bound(args, kwargs)
         body, spec = self._travelling()
         client = submitter()
-        run = packing.new_run(client, self._signature, call, waits_for)
+        run = packing.new_run(client, self._signature, call, waits_for, self._options.run_name)
         fate = client.submit(spec, body, run, context.parent_id(), options.terms(self._options, time.time()))
         if fate.run != run.run:
             return Run.of_info(client.info(fate.run), client)  # somebody submitted it before
-        loglines.created(self.name)
-        return Run(run.run, spec.name, spec.key, spec.tags, run.parameters, client, fate)
+        loglines.created(run.name or spec.name)
+        return Run(run.run, run.name or spec.name, spec.key, spec.tags, run.parameters, client, fate)
 
     def apply_async(
         self,
@@ -313,14 +316,15 @@ class Task(Generic[F]):
             return runs
         body, spec = self._travelling()
         client = submitter()
-        made: list[tuple[str, str]] = []  # what handles need of the runs
+        made: list[tuple[str, str, str]] = []  # what handles need of the runs
         terms = options.terms(self._options, time.time())
-        batches = packing.batches(client, self._signature, calls, packing.waits_for(wait_for), made)
+        waits_for, run_name = packing.waits_for(wait_for), self._options.run_name
+        batches = packing.batches(client, self._signature, calls, waits_for, run_name, made)
         fates = client.submit_many(spec, body, batches, context.parent_id(), terms)
         loglines.created(self.name, calls.number)
         return RunList(
-            Run(run_id, spec.name, spec.key, spec.tags, parameters, client, fate)
-            for (run_id, parameters), fate in zip(made, fates, strict=True)
+            Run(run_id, name or spec.name, spec.key, spec.tags, parameters, client, fate)
+            for (run_id, name, parameters), fate in zip(made, fates, strict=True)
         )
 
     def serve(self, limit: int | None = None) -> Any:

@@ -40,6 +40,8 @@ class LocalCall:
         The bare function.
     parameters
         The arguments by name.
+    name
+        What the run is called; "": as its task.
     run
         The id of the run that it is; "": a new one.
     wait_for
@@ -53,6 +55,7 @@ class LocalCall:
         kwargs: dict[str, Any],
         parameters: dict[str, Any],
         spec: Spec,
+        name: str = "",
         run: RunId = "",
         wait_for: Any = None,
     ) -> None:
@@ -61,6 +64,7 @@ class LocalCall:
         self._kwargs = kwargs
         self._parameters = parameters
         self._spec = spec
+        self._name = name or spec.name
         self._id = run or ids.run_id()
         self._wait_for = wait_for
         self._course = Course()
@@ -94,7 +98,7 @@ class LocalCall:
             context.running(
                 context.RunContext(
                     run=self._id,
-                    name=self._spec.name,
+                    name=self._name,
                     attempt=attempt,
                     tags=frozenset(self._spec.tags),
                     bind=lambda: self._parameters,
@@ -103,7 +107,7 @@ class LocalCall:
             )
         )
         if self._spec.log_prints:
-            stack.enter_context(_LoggedPrints(self._spec.name))
+            stack.enter_context(_LoggedPrints(self._name))
         return stack
 
     def _pause_s(self, failures: int, error: Exception) -> float:
@@ -113,7 +117,7 @@ class LocalCall:
             raise error
         with self._course.shielded():
             self._course.failed(error, pause_s)
-            loglines.retrying(self._spec.name, failures, error, pause_s)
+            loglines.retrying(self._name, failures, error, pause_s)
         return pause_s
 
     def _resolve(self) -> None:

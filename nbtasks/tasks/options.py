@@ -48,6 +48,7 @@ class Options(msgspec.Struct, frozen=True):
     expires: float = 0.0  # seconds after the call; 0: never
     expires_at: float = 0.0  # UNIX seconds; 0: never
     idempotency_key: str = ""
+    run_name: Any = None  # a template, or a function; see `naming`
     background: tuple[str, ...] = ()  # which of BACKGROUND were given to `with_options`
 
 
@@ -226,6 +227,12 @@ def _expires(word: str, value: Any) -> dict[str, Any]:
     return {"expires": float(value), "expires_at": 0.0}
 
 
+def _run_name(word: str, value: Any) -> Any:
+    if not isinstance(value, str) and not callable(value):
+        raise TypeError(f"{word} is a template or a function that gives a name, not {value!r}")
+    return value
+
+
 def _into(field: str, read: Callable[[str, Any], Any], empty: Any = ...) -> Callable[[str, Any], Any]:
     """Reads a value into this field; None stands for `empty`, if there is one."""
 
@@ -238,6 +245,7 @@ def _into(field: str, read: Callable[[str, Any], Any], empty: Any = ...) -> Call
 # word -> the fields that a value given for it sets
 _READERS: dict[str, Callable[[str, Any], dict[str, Any]]] = {
     "name": _into("name", _name),
+    "task_run_name": _into("run_name", _run_name, empty=None),
     "key": _into("key", _name),
     "description": _into("description", _optional_text),
     "tags": _into("tags", _tags),

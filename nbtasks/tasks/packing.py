@@ -14,6 +14,7 @@ from nbtasks.core.codec import BATCH_BYTES_MAX
 from nbtasks.core.messages import Need, NewRun
 from nbtasks.errors import NotPicklable
 from nbtasks.pickling.upstream import Upstream, united
+from nbtasks.tasks.naming import Naming, name_of
 from nbtasks.wire import ids
 
 BATCH_RUNS_MAX = 1000  # runs that are recorded together
@@ -22,19 +23,24 @@ NEED_BYTES = 40  # of a message, about
 Call = tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]  # positional, keyword, all by name
 
 
-def new_run(client: Submitter, signature: Signature | None, call: Call, waits_for: Sequence[Need]) -> NewRun:
+def new_run(
+    client: Submitter, signature: Signature | None, call: Call, waits_for: Sequence[Need], naming: Naming
+) -> NewRun:
     """One run of a call; raises `NotPicklable`.
 
     Parameters
     ----------
     waits_for
         What it needs besides the runs among its arguments.
+    naming
+        What it is called.
     """
     args, kwargs, parameters = call
-    run = ids.run_id()
+    name, run = name_of(naming, parameters), ids.run_id()
     payload, needs = pickling.dump_arguments(args, kwargs, _names(signature, len(args)))
     needs += waits_for
-    return NewRun(run, client.pack(payload, run), texts(parameters), united(needs) if needs else ())
+    body = client.pack(payload, run)
+    return NewRun(run, body, texts(parameters), united(needs) if needs else (), name)
 
 
 def batches(
@@ -42,14 +48,15 @@ def batches(
     signature: Signature | None,
     calls: Iterable[Call],
     waits_for: Sequence[Need],
-    made: list[tuple[str, str]],
+    naming: Naming,
+    made: list[tuple[str, str, str]],
 ) -> Iterator[Sequence[NewRun]]:
-    """Batches of runs; what handles need of them (id, parameters) is appended to `made`."""
+    """Batches of runs; what handles need of them (id, name, parameters) is appended to `made`."""
     batch: list[NewRun] = []
     size = 0
     for call in calls:
         try:
-            run = new_run(client, signature, call, waits_for)
+            run = new_run(client, signature, call, waits_for, naming)
         except NotPicklable as error:
             before = len(made) - len(batch)
             words = f"; the {before} runs before its batch are recorded" if before else ""
@@ -59,7 +66,7 @@ def batches(
             yield batch
             batch, size = [], 0
         batch.append(run)
-        made.append((run.run, run.parameters))
+        made.append((run.run, run.name, run.parameters))
         size += weight
     if batch:
         yield batch

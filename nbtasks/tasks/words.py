@@ -16,6 +16,10 @@ class Words(TypedDict, total=False):
     ----------
     name
         What people read; else the function's name.
+    task_run_name
+        What one run is called: a template over the parameters, defaults included (`"fetch {url}"`), or a
+        function that gives a name. The function is called with those of the run's parameters that it takes,
+        by name (one called `parameters` gets all as a dict), once per run when it is made, not per attempt.
     key
         What tells the task from others; else `module:qualname`.
     description
@@ -45,6 +49,7 @@ class Words(TypedDict, total=False):
     """
 
     name: str
+    task_run_name: str | Callable[..., str] | None
     key: str
     description: str | None
     tags: Iterable[str] | None

@@ -123,7 +123,7 @@ class Executor:
         spec = push.spec
         bind = partial(_bound, function, arguments, options)
         running = context.RunContext(
-            push.run, spec.name, push.number, frozenset(spec.tags), bind, token=push.attempt
+            push.run, push.name, push.number, frozenset(spec.tags), bind, token=push.attempt
         )
         with context.running(running):
             value = _value_of(function(*arguments, **options))

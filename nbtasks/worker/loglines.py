@@ -49,18 +49,18 @@ class LogLines:
 
     def received(self, push: Push) -> None:
         if self._tells_runs:
-            name = push.spec.name
+            name = push.name
             self.line("INFO", f"nbtasks.worker - Received task run: {push.run} - {name}")
             self.line("INFO", f"nbtasks.worker - Submitting task run '{name}' to engine.")
 
     def printed(self, push: Push, text: str) -> None:
-        self.line("INFO", f"Task run '{push.spec.name}' - {text}")
+        self.line("INFO", f"Task run '{push.name}' - {text}")
 
     def finished(self, push: Push, outcome: str, message: str) -> None:
         if self._tells_runs:
             state = f"{_STATES[outcome]}({message!r})" if message else f"{_STATES[outcome]}()"
             level = "INFO" if outcome == "completed" else "ERROR"
-            self.line(level, f"Task run '{push.spec.name}' - Finished in state {state}")
+            self.line(level, f"Task run '{push.name}' - Finished in state {state}")
 
     def problem(self, text: str) -> None:
         self.line("ERROR", f"nbtasks.worker - {text}")

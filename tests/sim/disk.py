@@ -103,7 +103,7 @@ class Disk:
             for need in r.terms.needs
             for row in (self.rows[need.run],)
         )
-        return Push(r.run, r.attempt, len(r.attempts) + 1, r.spec, code, args, r.parent, given)
+        return Push(r.run, r.attempt, len(r.attempts) + 1, r.spec, code, args, r.parent, given, r.terms.name)
 
     def told(self, item: TellEnd) -> Message:
         row = self.rows.get(item.run)
@@ -142,5 +142,5 @@ class Disk:
     def _info(self, row: RunRecord) -> RunInfo:
         return RunInfo(
             row.run, row.spec, row.submitted, "{}", row.parent, row.state.value, row.message, row.at,
-            row.history, row.attempts, row.worker,
+            row.history, row.attempts, row.worker, own_name=row.terms.name,
         )  # fmt: skip

@@ -123,6 +123,7 @@ class MemorySubmitter:
             last.at,
             tuple(moments),
             attempts,
+            own_name=new.name,
         )
 
     def infos(self, wanted: RunFilter) -> list[RunInfo]:

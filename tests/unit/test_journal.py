@@ -213,12 +213,13 @@ def test_a_question_that_fails_harms_no_other(path: Path) -> None:
 def make_version_1(path: Path) -> None:
     """Undo what the steps from schema 1 on did."""
     db = sqlite3.connect(path)
-    db.executescript(
-        "DROP TABLE ended; DROP TABLE mark; DROP INDEX spec_by_code; DROP TABLE idempotency; "
-        "DROP TABLE need; DROP TABLE tag_limit; DROP TABLE holding; "
-        "ALTER TABLE run DROP COLUMN priority; ALTER TABLE run DROP COLUMN eta; "
-        "ALTER TABLE run DROP COLUMN expires; PRAGMA user_version = 1;"
-    )
+    for table in ("ended", "mark", "idempotency", "need", "tag_limit", "holding"):
+        db.execute(f"DROP TABLE {table}")
+    db.execute("DROP INDEX spec_by_code")
+    for column in ("priority", "eta", "expires", "name"):
+        db.execute(f"ALTER TABLE run DROP COLUMN {column}")
+    db.execute("PRAGMA user_version = 1")
+    db.commit()
     db.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import functools
+import inspect
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import pytest
 
 import nbtasks
 from nbtasks import Task, context, pickling, task
-from nbtasks.tasks import identity
+from nbtasks.tasks import identity, options
 from tests.unit.submitters import MemorySubmitter
 
 HERE = __name__
@@ -70,13 +71,25 @@ def test_name_key_and_description_come_from_the_function() -> None:
     assert len(add.version) == 12
 
 
+@pytest.mark.feature("T6")
+@pytest.mark.parametrize("kind", ["def", "async def"])
 @pytest.mark.parametrize("word", ["wait_for", "return_state", "deferred"])
-def test_a_parameter_named_like_a_keyword_of_ours_is_refused_at_definition(word: str) -> None:
-    namespace: dict[str, Any] = {}
-    exec(f"def f({word}): pass", namespace)
+def test_a_parameter_named_like_a_keyword_of_ours_is_refused_at_definition(word: str, kind: str) -> None:
+    for parameters in (word, f"*, {word}=1", f"{word}, /"):
+        namespace: dict[str, Any] = {}
+        exec(f"{kind} f({parameters}): pass", namespace)
 
-    with pytest.raises(TypeError, match=word):
-        task(namespace["f"])
+        with pytest.raises(TypeError, match=word):
+            task(namespace["f"])
+
+
+@pytest.mark.feature("T6")
+def test_every_keyword_that_a_call_takes_beside_the_parameters_is_reserved() -> None:
+    for call in (Task.__call__, Task.delay, Task.submit, Task.map):
+        parameters = inspect.signature(call).parameters.values()
+        ours = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+        assert ours <= set(options.RESERVED), call
 
 
 @pytest.mark.parametrize(
