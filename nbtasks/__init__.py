@@ -13,6 +13,7 @@ from nbtasks.context import current_run, set_default, tags
 from nbtasks.core.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from nbtasks import states
     from nbtasks.client import Client, Pool, connect
     from nbtasks.errors import (
         BrokerUnavailable,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         Task,
         concurrency,
         exponential_backoff,
+        get_run_logger,
         limit,
         limits,
         rate_limit,
@@ -76,6 +78,7 @@ __all__ = [
     "current_run",
     "exponential_backoff",
     "get_run",
+    "get_run_logger",
     "limit",
     "limits",
     "load_ipython_extension",
@@ -83,6 +86,7 @@ __all__ = [
     "rate_limit",
     "runs",
     "serve",
+    "states",
     "tags",
     "task",
     "unload_ipython_extension",
@@ -99,6 +103,7 @@ _PARTS = {
         "Task",
         "concurrency",
         "exponential_backoff",
+        "get_run_logger",
         "limit",
         "limits",
         "rate_limit",
@@ -112,6 +117,8 @@ _PARTS = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'nbtasks' has no attribute {name!r}")
+    if name == "states":
+        return importlib.import_module("nbtasks.states")
     part = next((part for part, names in _PARTS.items() if name in names), "errors")
     value = getattr(importlib.import_module(f"nbtasks.{part}"), name)
     globals()[name] = value

@@ -6,6 +6,7 @@ thread of execution and which otherwise is the process's default client.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -247,6 +248,7 @@ class RunContext:
     bind: Callable[[], Mapping[str, Any]] = field(default=dict, repr=False)
     is_recorded: bool = True
     token: int = 0
+    task_key: str = ""
 
     @cached_property
     def id(self) -> UUID:
@@ -256,6 +258,18 @@ class RunContext:
     def parameters(self) -> Mapping[str, Any]:
         """The arguments by name, defaults included."""
         return self.bind()
+
+
+def bound(
+    function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Mapping[str, Any]:
+    """The arguments of a call by name, defaults included."""
+    try:
+        known = inspect.signature(function).bind(*arguments, **options)
+    except (TypeError, ValueError):
+        return dict(options)  # a callable without a signature
+    known.apply_defaults()
+    return dict(known.arguments)
 
 
 _current: ContextVar[RunContext | None] = ContextVar("nbtasks_run", default=None)

@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "nbtasks"
 LINES_MAX = 450
-LONGER = {"core.messages": 750}  # a list of definitions: split, it would be no easier to read
+LONGER = {"core.messages": 900}  # a list of definitions: split, it would be no easier to read
 
 # An import goes to a lower layer, or stays within its own part.
 LAYERS: dict[str, int] = {
@@ -26,6 +26,7 @@ LAYERS: dict[str, int] = {
     "wire": 2,
     "pickling": 2,
     "settings": 2,
+    "states": 2,
     "tasks": 3,
     "run": 3,
     "runners": 3,
@@ -34,6 +35,7 @@ LAYERS: dict[str, int] = {
     "broker": 4,
     "worker": 4,
     "pool": 4,
+    "cache_policies": 5,
     "views": 5,
     "details": 5,
     "cli": 5,

@@ -8,7 +8,7 @@ can wait is read by the reader's thread, and leaves when it comes back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import msgspec
@@ -24,6 +24,7 @@ from nbtasks.core.messages import (
     Given,
     Message,
     Missing,
+    Need,
     NotDone,
     PeerId,
     Prune,
@@ -33,6 +34,7 @@ from nbtasks.core.messages import (
     RunInfo,
     Runs,
     Status,
+    Subject,
 )
 from nbtasks.core.records import Announce, Look, Output, Publish, PushRun, RunRecord, Send, TellEnd
 from nbtasks.wire.sockets import BROKER, topic_of
@@ -64,6 +66,8 @@ class Answers:
         Why a queued run is not given to anybody.
     ending
         How a committed run ended; None if it is not recorded any more.
+    info
+        What is committed of a run.
     status
         Makes the answer to a GetStatus of this number.
     """
@@ -76,6 +80,7 @@ class Answers:
         *,
         waiting_reason: Callable[[RunId], str],
         ending: Callable[[RunId], Ending | None],
+        info: Callable[[RunId], RunInfo | None],
         status: Callable[[int], Status],
     ) -> None:
         self._channels = channels
@@ -83,6 +88,7 @@ class Answers:
         self._payloads = payloads
         self._waiting_reason = waiting_reason
         self._ending = ending
+        self._info = info
         self._status = status
         self._routes: dict[PeerId, bytes] = {}
         self._large: dict[tuple[RunId, int], tuple[float, float]] = {}  # mono seconds of the next copy, pause
@@ -185,16 +191,26 @@ class Answers:
         code = self._payloads.code(record.spec.code)
         if len(args) + len(code) > LARGE_PUSH_BYTES and not self._may_repeat(record, item.again, mono_s):
             return None
-        given = tuple(self._given(record)) if record.terms.needs else ()
+        given = tuple(self._given(record.terms.needs)) if record.terms.needs else ()
         return Push(
             record.run, record.attempt, len(record.attempts) + 1, record.spec, code, args, record.parent,
-            given, record.terms.name,
+            given, record.failures, self._subject(record), record.terms.name, record.terms.cache_key,
+            record.terms.refresh,
         )  # fmt: skip
 
-    def _given(self, record: RunRecord) -> Iterator[Given]:
+    def _subject(self, record: RunRecord) -> Subject | None:
+        """Of a hook run: the run that ended, as its row says."""
+        info = self._info(record.parent) if record.spec.hook else None
+        if info is None:
+            return None
+        [given] = self._given((Need(info.run, tolerant=True),))
+        last = info.history[-1]
+        return Subject(info.run, info.name, len(info.attempts), info.at, given, last.label)
+
+    def _given(self, needs: Iterable[Need]) -> Iterator[Given]:
         """What the runs gave that this one needs, as much as fits; the rest the worker asks for."""
         size = 0
-        for need in record.terms.needs:
+        for need in needs:
             ending = self._ending(need.run)
             if ending is None:
                 continue  # a damaged journal: the worker says that it is not there
@@ -253,7 +269,9 @@ class _Endings:
 
     def __init__(self, output: Output) -> None:
         self._values = dict(output.values)
-        self._records = {record.run: record for record in output.changed.values() if record.is_final}
+        copied = {seq for seq, _ in output.copies}  # their values are to be read
+        finals = (record for record in output.changed.values() if record.is_final)
+        self._records = {record.run: record for record in finals if record.seq not in copied}
 
     def of(self, run: RunId) -> Ending | None:
         record = self._records.get(run)
@@ -265,6 +283,7 @@ class _Endings:
             record.message,
             record.at,
             value if len(value) <= codec.INLINE_BYTES_MAX else None,
+            record.history[-1].label,
         )
 
 
@@ -288,4 +307,5 @@ def _told(item: TellEnd, ending: Ending) -> Message:
         ending.at,
         ending.value or b"",
         fetch=ending.value is None,
+        label=ending.label,
     )

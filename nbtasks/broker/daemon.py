@@ -123,6 +123,7 @@ class Daemon:
             pid=os.getpid(),
             recorded=self._store.recorded,
             keyed=self._store.keyed,
+            cached=self._store.cached,
             final=self._store.final,
             spec_id=self._spec_id,
             newest=self._newest,
@@ -133,6 +134,7 @@ class Daemon:
             payloads := Payloads(self._store, settings.payload_cache_bytes),
             waiting_reason=self._broker.waiting_reason,
             ending=self._queries.ending,
+            info=self._queries.run,
             status=lambda request: self._broker.status(request, clock.now(), str(self._home), self._started),
         )
         self._payloads = payloads

@@ -27,7 +27,7 @@ class Payloads:
     def committed(self, output: Output) -> None:
         """Keep what is new, forget what is over."""
         for _, spec, code in output.specs:
-            if spec.code:
+            if code:
                 self._keep(spec.code, code)
         for new in output.new:
             self._keep(new.record.seq, new.args)
@@ -36,7 +36,9 @@ class Payloads:
                 self._drop(seq)
 
     def arguments(self, record: RunRecord) -> bytes:
-        """The pickled arguments of a run; raises `rows.Damaged`."""
+        """The pickled arguments of a run (of a hook run: those of its subject); raises `rows.Damaged`."""
+        if record.spec.hook:
+            return self._store.arguments_of(record.parent)
         kept = self._kept.get(record.seq)
         return self._store.arguments(record.seq) if kept is None else kept
 

@@ -16,6 +16,7 @@ from nbtasks.broker import rows
 from nbtasks.broker.restoring import Specs
 from nbtasks.core import codec
 from nbtasks.core.messages import (
+    GetCached,
     GetOutput,
     GetRun,
     GetRuns,
@@ -79,6 +80,7 @@ class Ending(NamedTuple):
     message: str
     at: float
     value: bytes | None
+    label: str = ""  # the user's name for the state
 
 
 class Queries:
@@ -106,6 +108,9 @@ class Queries:
         if isinstance(query, GetValue):
             value = self.value(query.run)
             return Value(query.request, value is not None, value or b"")
+        if isinstance(query, GetCached):
+            value = self.cached(query.key, time.time())
+            return Value(query.request, value is not None, value or b"")
         assert isinstance(query, GetOutput), query
         chunks, more = self.chunks(query.run, query.after, codec.BATCH_BYTES_MAX)
         return OutputMessage(query.request, chunks, more)
@@ -121,18 +126,28 @@ class Queries:
         row = self.db.execute(
             "SELECT state.state, state.message, state.at, "
             "CASE WHEN length(result.value) <= ? THEN result.value END, "
-            "result.seq IS NULL FROM run JOIN state USING (seq) LEFT JOIN result "
+            "result.seq IS NULL, state.history FROM run JOIN state USING (seq) LEFT JOIN result "
             "USING (seq) WHERE run.id = ?",
             (codec.INLINE_BYTES_MAX, run),
         ).fetchone()
         if row is None or row[0] in rows.LIVE:
             return None
-        return Ending(row[0], row[1], row[2], b"" if row[4] else row[3])
+        label = rows.history_of(row[5])[-1].label
+        return Ending(row[0], row[1], row[2], b"" if row[4] else row[3], label)
 
     def value(self, run: RunId) -> bytes | None:
         """The pickled result or failure, however large; None if there is none."""
         row = self.db.execute(
             "SELECT result.value FROM run JOIN result USING (seq) WHERE run.id = ?", (run,)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def cached(self, key: str, unix_s: float) -> bytes | None:
+        """The pickled result that stands for this cache key; None if there is none."""
+        row = self.db.execute(
+            "SELECT result.value FROM cache JOIN result USING (seq) "
+            "WHERE key = ? AND (expires = 0 OR expires > ?)",
+            (key, unix_s),
         ).fetchone()
         return None if row is None else bytes(row[0])
 

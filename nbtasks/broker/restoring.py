@@ -53,7 +53,7 @@ def restore(db: sqlite3.Connection) -> tuple[Restored, dict[str, int]]:
     needs = _needs(db)
     for row in db.execute(
         "SELECT spec.id, run.spec, run.seq, run.id, run.batch, run.parent, run.submitted, "
-        "run.priority, run.eta, run.expires, run.name, "
+        "run.priority, run.eta, run.expires, run.name, run.cache_key, run.refresh, "
         f"{columns} FROM state JOIN run USING (seq) JOIN spec USING (spec) "
         f"WHERE state.state IN ({rows.marks(rows.LIVE)}) ORDER BY run.seq",
         rows.LIVE,
@@ -93,15 +93,17 @@ def _count(counts: dict[str, int], state: State, number: int) -> None:
 
 
 def _record(spec: Spec, row: tuple[Any, ...], all_needs: dict[int, tuple[Need, ...]]) -> RunRecord:
-    spec_id, _, seq, run, batch, parent, submitted, priority, eta, expires, name, *rest = row
+    spec_id, _, seq, run, batch, parent, submitted, *others = row
+    priority, eta, expires, name, cache_key, refresh, *rest = others
     fields = dict(zip(rows.STATE_COLUMNS, rest, strict=True))
     fields["state"] = State(fields["state"])
     fields["history"] = rows.history_of(fields["history"])
     fields["attempts"] = rows.attempts_of(fields["attempts"])
     fields["started"] = bool(fields["started"])
     needs = all_needs.get(seq, ())
-    has_terms = priority or eta or expires or needs or name
+    has_terms = priority or eta or expires or needs or name or cache_key or refresh
+    terms = Terms(priority, eta, expires, needs=needs, name=name, cache_key=cache_key, refresh=bool(refresh))
     return RunRecord(
         seq=seq, run=run, batch=batch, spec=spec, spec_id=spec_id, parent=parent, submitted=submitted,
-        terms=Terms(priority, eta, expires, needs=needs, name=name) if has_terms else NO_TERMS, **fields,
+        terms=terms if has_terms else NO_TERMS, **fields,
     )  # fmt: skip

@@ -34,6 +34,14 @@ CREATE TABLE idempotency (          -- runs that were submitted with a key
     PRIMARY KEY (task, key)
 ) WITHOUT ROWID;
 CREATE INDEX idempotency_by_run ON idempotency (seq);
+ALTER TABLE run ADD COLUMN cache_key TEXT NOT NULL DEFAULT '';  -- runs with the same have the same result
+ALTER TABLE run ADD COLUMN refresh INTEGER NOT NULL DEFAULT 0;  -- no earlier result is taken
+CREATE TABLE cache (                -- whose result stands for a cache key
+    key      TEXT PRIMARY KEY,
+    seq      INTEGER NOT NULL REFERENCES run,
+    expires  REAL NOT NULL          -- UNIX seconds; 0: as long as the run is kept
+) WITHOUT ROWID;
+CREATE INDEX cache_by_run ON cache (seq);
 CREATE TABLE tag_limit (            -- how many runs with a tag may be under way
     name     TEXT PRIMARY KEY,
     slots    INTEGER NOT NULL,

@@ -23,9 +23,9 @@ from nbtasks.broker.upkeep import Upkeep
 from nbtasks.core.messages import RunId
 from nbtasks.core.records import NewRow, Output, WorkerRecord
 from nbtasks.core.retention import Past
-from nbtasks.wire.blobs import Blobs
+from nbtasks.wire.blobs import REFERENCE_BYTES_MAX, Blobs, reference_of
 
-_INSERT_RUN = f"INSERT INTO run VALUES ({marks([''] * 13)})"
+_INSERT_RUN = f"INSERT INTO run VALUES ({marks([''] * 15)})"
 _INSERT_STATE = f"INSERT INTO state ({', '.join(STATE_COLUMNS)}, seq) VALUES ({'?, ' * len(STATE_COLUMNS)}?)"
 _UPDATE_STATE = f"UPDATE state SET {', '.join(f'{c} = ?' for c in STATE_COLUMNS)} WHERE seq = ?"
 _COUNT = "INSERT INTO ended VALUES (?, ?) ON CONFLICT (state) DO UPDATE SET runs = runs + excluded.runs"
@@ -88,6 +88,10 @@ class Store:
                 db.executemany("INSERT OR IGNORE INTO idempotency VALUES (?, ?, ?)", output.keys)
             if output.values:
                 db.executemany("INSERT OR REPLACE INTO result VALUES (?, ?)", output.values)
+            if output.copies:
+                db.executemany("INSERT INTO result SELECT ?, value FROM result WHERE seq = ?", output.copies)
+            if output.caches:
+                db.executemany("INSERT OR REPLACE INTO cache VALUES (?, ?, ?)", output.caches)
             if output.chunks:
                 db.executemany("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?)", output.chunks)
             self._count_ended(output)
@@ -112,7 +116,7 @@ class Store:
             )
             (key,) = self._db.execute("SELECT spec FROM spec WHERE id = ?", (spec_id,)).fetchone()
             self._specs[spec_id] = key
-            if spec.code:
+            if code:
                 self._db.execute("INSERT OR IGNORE INTO code VALUES (?, ?)", (spec.code, code))
 
     def _count_ended(self, output: Output) -> None:
@@ -129,7 +133,7 @@ class Store:
 
     def _remove(self, removed: list[Past]) -> None:
         keys = [(past.seq,) for past in removed]
-        for table in ("output", "result", "idempotency", "need", "state", "run"):
+        for table in ("output", "result", "idempotency", "need", "cache", "state", "run"):
             self._db.executemany(f"DELETE FROM {table} WHERE seq = ?", keys)
         counts = Counter(past.state for past in removed)
         self._db.executemany(_COUNT, [(state, -number) for state, number in counts.items()])
@@ -178,6 +182,8 @@ class Store:
             r.terms.eta,
             r.terms.expires,
             r.terms.name,
+            r.terms.cache_key,
+            r.terms.refresh,
         )
 
     # -- starting -----------------------------------------------------------------------------------------
@@ -223,6 +229,16 @@ class Store:
         ).fetchone()
         return str(row[0]) if row else ""
 
+    def cached(self, key: str, unix_s: float) -> int:
+        """The run whose result stands for this cache key, if that is recorded itself; 0: there is none."""
+        row = self._db.execute(
+            "SELECT cache.seq, substr(result.value, 1, ?) FROM cache JOIN result USING (seq) "
+            "WHERE key = ? AND (expires = 0 OR expires > ?)",
+            (REFERENCE_BYTES_MAX + 1, key, unix_s),
+        ).fetchone()
+        # a large value is a file of its own run: a worker makes a copy that is the new run's
+        return row[0] if row and reference_of(row[1]) is None else 0
+
     def final(self, run: RunId) -> str:
         """The name of the state in which this run ended; "" if it is not recorded or not final."""
         row = self._db.execute(
@@ -248,6 +264,13 @@ class Store:
         if row is None or crc(*row[:3]) != row[3]:
             raise Damaged(f"the stored arguments of run number {seq} are damaged")
         return bytes(row[2])
+
+    def arguments_of(self, run: RunId) -> bytes:
+        """Those of a run that is known by its id; raises as `arguments`."""
+        row = self._db.execute("SELECT seq FROM run WHERE id = ?", (run,)).fetchone()
+        if row is None:
+            raise Damaged(f"run {run} is not recorded any more")
+        return self.arguments(row[0])
 
     def code(self, digest: str) -> bytes:
         """A pickled function by its digest; b"" if it never travelled."""

@@ -13,6 +13,7 @@ from nbtasks.core.credit import Credit
 from nbtasks.core.dependencies import Dependencies
 from nbtasks.core.dispatching import INTERRUPT_S, PUSH_S_MAX, Dispatcher
 from nbtasks.core.finals import Finals
+from nbtasks.core.hooks import Hooks
 from nbtasks.core.ledger import Ledger
 from nbtasks.core.limits import TagLimits
 from nbtasks.core.messages import (
@@ -40,16 +41,6 @@ LOOK_S = 60.0  # between two looks at whether a retry is due
 
 Key = tuple[RunId, int]
 
-_OUTCOME_NAMES = {
-    policy.COMPLETED: State.COMPLETED.value,
-    policy.RAISED: State.FAILED.value,
-    policy.CANCELLED: State.CANCELLED.value,
-    policy.TIMED_OUT: State.TIMED_OUT.value,
-    policy.CRASHED: State.CRASHED.value,
-    policy.DIED: State.CRASHED.value,
-}
-_STOP_NAMES = {"cancel": State.CANCELLED.value, "timeout": State.TIMED_OUT.value}
-
 
 class Attempts:
     """The attempts under way."""
@@ -66,6 +57,7 @@ class Attempts:
         dependencies: Dependencies,
         credit: Credit,
         limits: TagLimits,
+        hooks: Hooks,
     ) -> None:
         self._ledger = ledger
         self._queue = queue
@@ -77,6 +69,7 @@ class Attempts:
         self._dependencies = dependencies
         self._credit = credit
         self._limits = limits
+        self._hooks = hooks
         self._ended: deque[RunRecord] | None = None  # whose end is still to be told to who needs them
 
     # -- coming in -------------------------------------------------------------------------------------
@@ -91,6 +84,11 @@ class Attempts:
             self._calendar.add(record.due, "eta", record.run)
         elif not self._dependencies.waits(record):
             self._ready(record, now)
+
+    def take_cached(self, record: RunRecord, source: int, now: Now) -> None:
+        """A new run has the result of an earlier one (its sequence number): it is over."""
+        self._ledger.out.copies.append((record.seq, source))
+        self._end(record, Cause.CACHED, "", now)
 
     def _ready(self, record: RunRecord, now: Now) -> None:
         """Nothing is to be waited for but a worker, or the time of a retry."""
@@ -179,7 +177,10 @@ class Attempts:
         self._charge(record, message.start)
         self._staff.ran(record, message.end - message.start)
         self._keep(worker, Kept(message.run, message.attempt), now)
-        self._conclude(record, message.outcome, message.message, message.value, message.end, now)
+        self._conclude(record, message.outcome, message.message, message.value, message.end, now, message)
+        if record.state is State.COMPLETED and (key := message.cache_key or record.terms.cache_key):
+            lasts_s = record.spec.cache_s
+            self._ledger.out.caches.append((key, record.seq, now.unix_s + lasts_s if lasts_s else 0.0))
 
     def _keep(self, worker: PeerId, kept: Kept, now: Now) -> None:
         """Tell a worker that this is recorded: at once only if it is to leave, else it would wake for it."""
@@ -248,10 +249,12 @@ class Attempts:
                 self.printed(seat.record.worker, word)
         marked = {(held.run, held.attempt) for held in exited.held if held.started}
         for record in list(seat.held.values()):
-            if record.started or (record.run, record.attempt) in marked:
+            key = (record.run, record.attempt)
+            if record.started or key in marked:
                 self._charge(record, now.unix_s)
                 self._keep_last_words(record, exited)
-                self._conclude(record, policy.DIED, exited.status, b"", now.unix_s, now)
+                said = next((h.hooks for h in exited.held if (h.run, h.attempt) == key), "")
+                self._conclude(record, policy.DIED, exited.status, b"", now.unix_s, now, hooks=said)
             else:
                 self.requeue(record, now)
 
@@ -301,28 +304,48 @@ class Attempts:
         self._ledger.charge(record, seat.record.pid if seat else 0, start)
 
     def _conclude(
-        self, record: RunRecord, outcome: str, message: str, value: bytes, end: float, now: Now
+        self,
+        record: RunRecord,
+        outcome: str,
+        message: str,
+        value: bytes,
+        end: float,
+        now: Now,
+        word: Finished | None = None,
+        hooks: str = "",
     ) -> None:
-        """The charged attempt is over: retry or end the run."""
-        verdict = policy.after_attempt(record, outcome, message, now.unix_s)
-        name = _OUTCOME_NAMES[outcome]
-        if outcome != policy.COMPLETED and record.stop:
-            name = _STOP_NAMES[record.stop]
-        self._ledger.end_attempt(record, end, name)
+        """The charged attempt is over: retry or end the run.
+
+        Parameters
+        ----------
+        word
+            What its worker said of it; None: its worker is gone.
+        hooks
+            Those that the worker, which is gone, began to run: it knew that this was the last attempt.
+        """
+        retry, label, hooks = (word.retry, word.label, word.hooks) if word else (not hooks, "", hooks)
+        if word and hooks and record.stop == "timeout":
+            record.stop = ""  # its end was on the way already, and hooks that tell of it have run
+        verdict = policy.after_attempt(record, outcome, message, now.unix_s, retry)
+        self._ledger.end_attempt(record, end, policy.outcome_name(outcome, record.stop))
         if verdict.cause in (Cause.CRASHED_RETRY, Cause.CRASHED):
             record.crashes += 1
         elif verdict.cause in (Cause.RAISED_RETRY, Cause.RAISED_RETRY_LATER, Cause.RAISED, Cause.TIMED_OUT):
             record.failures += 1
         self._let_go(record, now)
-        if verdict.cause in (Cause.RAISED_RETRY, Cause.RAISED_RETRY_LATER, Cause.CRASHED_RETRY):
+        if verdict.cause in policy.RETRIES:
             self._ledger.release(record)
             self._ledger.change(record, verdict.cause, now.unix_s, verdict.message)
             record.due = verdict.due
             self.wait_or_queue(record, now)
             return
-        if value and verdict.cause in (Cause.COMPLETED, Cause.RAISED):
+        if value and verdict.cause in (Cause.COMPLETED, Cause.CACHED, Cause.RAISED):
             self._ledger.out.values.append((record.seq, value))
-        self._end(record, verdict.cause, verdict.message, now)
+        if verdict.cause is Cause.CANCELLED and record.state is State.RUNNING:
+            self._ledger.change(record, Cause.CANCEL, now.unix_s)  # it does so itself
+        self._end(
+            record, verdict.cause, verdict.message, now, label if verdict.confirms(outcome) else "", hooks
+        )
 
     def wait_or_queue(self, record: RunRecord, now: Now, until: float | None = None) -> None:
         """An unassigned run becomes ready now or when it is due, as either clock says.
@@ -344,9 +367,13 @@ class Attempts:
             look_at = min(until, now.mono_s + min(left_s, LOOK_S))
             self._timers.add(look_at, "due", (record.run, record.attempt, until))
 
-    def _end(self, record: RunRecord, cause: Cause, message: str, now: Now) -> None:
-        self._ledger.change(record, cause, now.unix_s, message)
+    def _end(
+        self, record: RunRecord, cause: Cause, message: str, now: Now, label: str = "", hooks: str = ""
+    ) -> None:
+        self._ledger.change(record, cause, now.unix_s, message, label)
         self._finals.ended(record.run, now, self._ledger.out)
+        if record.spec.hooks and (follower := self._hooks.follow(record, hooks, now.unix_s)):
+            self.admit(follower, now)
         if not self._dependencies.concern(record):
             return
         if self._ended is not None:

@@ -19,6 +19,7 @@ from nbtasks.core.dependencies import Dependencies
 from nbtasks.core.dispatching import Dispatcher
 from nbtasks.core.events import Events
 from nbtasks.core.finals import Finals
+from nbtasks.core.hooks import Hooks
 from nbtasks.core.intake import Intake
 from nbtasks.core.ledger import Ledger
 from nbtasks.core.limits import TagLimits
@@ -32,13 +33,13 @@ from nbtasks.core.messages import (
     Exited,
     Finished,
     GetBoard,
+    GetCached,
     GetLimits,
     GetOutput,
     GetRun,
     GetRuns,
     GetStatus,
     GetValue,
-    LimitsFound,
     Message,
     Noted,
     Occupy,
@@ -83,6 +84,10 @@ def _never_final(run: RunId) -> str:
     return ""
 
 
+def _never_cached(key: str, unix_s: float) -> int:
+    return 0
+
+
 def _never_keyed(task: str, key: str) -> RunId:
     return ""
 
@@ -103,6 +108,9 @@ class Broker:
         may be said again long after its runs are final.
     keyed
         The committed run of a task that has an idempotency key; "" if none has.
+    cached
+        The sequence number of the committed run whose result stands for a cache key at this time, if it can
+        be copied; 0 if there is none.
     final
         The name of the state in which a committed run ended; "" if it is not recorded or not final.
     spec_id
@@ -120,6 +128,7 @@ class Broker:
         pid: int = 0,
         recorded: Callable[[RunId], bool] = _always_new,
         keyed: Callable[[str, str], RunId] = _never_keyed,
+        cached: Callable[[str, float], int] = _never_cached,
         final: Callable[[RunId], str] = _never_final,
         spec_id: Callable[[Any], str] = str,
         newest: Callable[[], list[BoardRow]] = _no_rows,
@@ -139,11 +148,11 @@ class Broker:
         self._dispatcher = Dispatcher(self._ledger, self._queue, self._staff, self._timers, self._slots)
         self._attempts = Attempts(
             self._ledger, self._queue, self._dispatcher, self._staff, self._finals, self._timers,
-            self._calendar, self._dependencies, self._credit, self._slots,
+            self._calendar, self._dependencies, self._credit, self._slots, Hooks(self._ledger),
         )  # fmt: skip
         self._intake = Intake(
             self._ledger, self._attempts, self._dependencies, self._finals, self._timers,
-            recorded, keyed, spec_id, limits.queue_limit, limits.allows_promises,
+            recorded, keyed, cached, spec_id, limits.queue_limit, limits.allows_promises,
         )  # fmt: skip
         self._presence = Presence(
             boot, pid, self._ledger, self._queue, self._staff, self._finals, self._attempts, self._dispatcher,
@@ -165,6 +174,7 @@ class Broker:
             GetRuns: self._on_query,
             GetRun: self._on_query,
             GetValue: self._on_query,
+            GetCached: self._on_query,
             GetOutput: self._on_query,
             GetStatus: self._on_query,
             GetBoard: self._on_get_board,
@@ -376,17 +386,7 @@ class Broker:
         self._send(peer, answer)
 
     def _on_limits(self, message: Message, peer: PeerId, now: Now) -> None:
-        answer: Message | None
-        if isinstance(message, SetLimit):
-            answer = self._slots.set(message, now)
-        elif isinstance(message, Occupy):
-            answer = self._slots.occupy(peer, message, now)
-        elif isinstance(message, Vacate):
-            answer = self._slots.vacate(message, now)
-        else:
-            assert isinstance(message, GetLimits)
-            answer = LimitsFound(message.request, self._slots.infos())
-        if answer is not None:
+        if answer := self._slots.answer(peer, message, now):
             self._send(peer, answer)
 
     def _on_set_pool(self, message: SetPool, peer: PeerId, now: Now) -> None:

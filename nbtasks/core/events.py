@@ -19,6 +19,7 @@ from nbtasks.core.messages import (
     BoardChanged,
     BoardRow,
     BoardWorker,
+    Moment,
     RunChanged,
     RunId,
     RunInfo,
@@ -239,11 +240,15 @@ def _times(attempts: tuple[Attempt, ...]) -> tuple[float, float, str, int]:
     return attempts[0].start, attempts[-1].end, attempts[-1].worker, attempts[-1].pid
 
 
+def _label(history: tuple[Moment, ...]) -> str:
+    return history[-1].label if history else ""
+
+
 def row_of_record(r: RunRecord) -> BoardRow:
     start, end, worker, pid = _times(r.attempts)
     return BoardRow(
         r.run, r.name, r.state.value, _cut(r.message), r.submitted, r.at, start, end, worker, pid,
-        len(r.attempts),
+        len(r.attempts), _label(r.history),
     )  # fmt: skip
 
 
@@ -251,21 +256,21 @@ def row_of_info(r: RunInfo) -> BoardRow:
     start, end, worker, pid = _times(r.attempts)
     return BoardRow(
         r.run, r.name, r.state, _cut(r.message), r.submitted, r.at, start, end, worker, pid,
-        len(r.attempts),
+        len(r.attempts), _label(r.history),
     )  # fmt: skip
 
 
 def changed_of_record(r: RunRecord) -> RunChanged:
     return RunChanged(
         r.run, steps(r.history, r.attempts), r.state.value, _cut(r.message), r.submitted, r.at,
-        *_times(r.attempts), len(r.attempts),
+        *_times(r.attempts), len(r.attempts), _label(r.history),
     )  # fmt: skip
 
 
 def changed_of_info(r: RunInfo) -> RunChanged:
     return RunChanged(
         r.run, steps(r.history, r.attempts), r.state, _cut(r.message), r.submitted, r.at,
-        *_times(r.attempts), len(r.attempts),
+        *_times(r.attempts), len(r.attempts), _label(r.history),
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from nbtasks.core.messages import (
     GetStatus,
     GetValue,
     Message,
+    NewRun,
     PeerId,
     Prune,
     Refused,
@@ -31,7 +32,8 @@ from nbtasks.core.messages import (
     Submit,
     Watch,
 )
-from nbtasks.core.records import Now, Send
+from nbtasks.core.records import Now, RunRecord, Send
+from nbtasks.core.states import State
 from nbtasks.core.timers import Timers
 
 REFUSED_MAX = 10_000  # refused batches that are remembered
@@ -54,7 +56,7 @@ class Intake:
 
     Parameters
     ----------
-    recorded, keyed, spec_id
+    recorded, keyed, cached, spec_id
         See `core.broker.Broker`.
     queue_limit, allows_promises
         See `core.broker.Limits`.
@@ -69,6 +71,7 @@ class Intake:
         timers: Timers,
         recorded: Callable[[RunId], bool],
         keyed: Callable[[str, str], RunId],
+        cached: Callable[[str, float], int],
         spec_id: Callable[[Any], str],
         queue_limit: int,
         allows_promises: bool,
@@ -82,6 +85,7 @@ class Intake:
         self._allows_promises = allows_promises
         self._recorded = recorded
         self._keyed = keyed
+        self._cached = cached
         self._spec_id = spec_id
         self._known_specs: set[str] = set()
         self._refused: dict[str, Refused] = {}  # by batch, oldest first
@@ -175,9 +179,18 @@ class Intake:
         for new in message.runs:
             blocked = bool(new.needs) and self._dependencies.blocks(new.needs)
             record = self._ledger.add(new, message, spec_id, now.unix_s, blocked)
-            self._attempts.admit(record, now)
+            cached = self._is_cached(record, new)
+            if cached and (source := self._cached(new.cache_key, now.unix_s)):
+                self._attempts.take_cached(record, source, now)
+            else:
+                self._attempts.admit(record, now)
         if message.terms.key:
             self._ledger.claim(message.spec.key, message.terms.key, record)
+
+    @staticmethod
+    def _is_cached(record: RunRecord, new: NewRun) -> bool:
+        """Whether an earlier result is to be taken now; a run that waits asks when it starts."""
+        return bool(new.cache_key) and not record.terms.refresh and record.state is State.PENDING
 
     def _accept(self, peer: PeerId, batch: str) -> None:
         self._ledger.out.sends.append(Send(peer, Accepted(batch, self._room())))

@@ -144,8 +144,16 @@ class Ledger:
         """Note that a field changed which is not the state."""
         self.out.changed[record.seq] = record
 
-    def change(self, record: RunRecord, cause: Cause, unix_s: float, message: str = "") -> None:
-        """Move the run along `cause`; a state that it enters anew is added to its history."""
+    def change(
+        self, record: RunRecord, cause: Cause, unix_s: float, message: str = "", label: str = ""
+    ) -> None:
+        """Move the run along `cause`; a state that it enters anew is added to its history.
+
+        Parameters
+        ----------
+        label
+            The user's name for the state.
+        """
         old, new = record.state, move(record.state, cause)
         unix_s = max(unix_s, record.at)  # the wall clock may have been set back
         if new is not old:
@@ -155,7 +163,7 @@ class Ledger:
                 tally = self.rest  # its range is still to be looked up
             tally.counts[new.type.value] += 1
             record.state, record.at = new, unix_s
-            record.history = (*record.history, Moment(new.value, unix_s, message))
+            record.history = (*record.history, Moment(new.value, unix_s, message, label))
         record.message = message
         self.out.changed[record.seq] = record
         if new in FINAL:
@@ -222,6 +230,6 @@ class Ledger:
 
 def _terms(submit: Submit, new: NewRun) -> Terms:
     """Those of the batch, with what is said run by run."""
-    if not (new.needs or new.name):
+    if not (new.needs or new.name or new.cache_key):
         return submit.terms
-    return msgspec.structs.replace(submit.terms, needs=new.needs, name=new.name)
+    return msgspec.structs.replace(submit.terms, needs=new.needs, name=new.name, cache_key=new.cache_key)

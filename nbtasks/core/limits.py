@@ -14,7 +14,9 @@ from typing import NamedTuple
 from nbtasks.core.ledger import Ledger
 from nbtasks.core.messages import (
     Done,
+    GetLimits,
     LimitInfo,
+    LimitsFound,
     Message,
     NotDone,
     Occupy,
@@ -88,6 +90,17 @@ class TagLimits:
         return min(rooms, default=None)
 
     # -- what is asked ---------------------------------------------------------------------------------
+
+    def answer(self, peer: PeerId, message: Message, now: Now) -> Message | None:
+        """Do what is asked; None: it is answered later."""
+        if isinstance(message, SetLimit):
+            return self.set(message, now)
+        if isinstance(message, Occupy):
+            return self.occupy(peer, message, now)
+        if isinstance(message, Vacate):
+            return self.vacate(message, now)
+        assert isinstance(message, GetLimits), message
+        return LimitsFound(message.request, self.infos())
 
     def set(self, message: SetLimit, now: Now) -> Message:
         """Change a limit; whoever holds its slots keeps them."""

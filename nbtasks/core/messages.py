@@ -50,7 +50,13 @@ class Spec(Part, frozen=True):
     cwd: str = ""
     sys_path: tuple[str, ...] = ()
     later_delays_s: tuple[float, ...] = ()  # before the second retry, the third …; the last one repeats
+    serializer: str = "pickle"  # of the result
+    cache_s: float = (
+        0.0  # how long its results are taken by runs with their cache key; 0: while they are kept
+    )
     retry_jitter: float = 0.0  # a delay d lies in [d - d·jitter, d + d·jitter]
+    hooks: tuple[str, ...] = ()  # those for endings that it has
+    hook: str = ""  # of a hook run: which hooks are executed instead of the body
 
 
 class Need(Part, frozen=True):
@@ -69,6 +75,8 @@ class Terms(Part, frozen=True):
     key: str = ""  # idempotency key within the task; "": none
     needs: tuple[Need, ...] = ()  # those of one run, in the broker's memory; a submit says them run by run
     name: str = ""  # that of one run, likewise; "": its task's
+    cache_key: str = ""  # that of one run, likewise; "": none that is known
+    refresh: bool = False  # no earlier result is taken
 
 
 class LimitInfo(Part, frozen=True):
@@ -89,6 +97,9 @@ class NewRun(Part, frozen=True):
     parameters: str = "{}"  # JSON object: name -> safe repr
     needs: tuple[Need, ...] = ()  # without repetitions
     name: str = ""  # "": its task's
+    cache_key: str = (
+        ""  # runs with the same one have the same result; "": the worker finds it, if there is one
+    )
 
 
 class Held(Part, frozen=True):
@@ -98,6 +109,7 @@ class Held(Part, frozen=True):
     attempt: int
     started: bool = False
     ended: bool = False  # its Finished will follow, or follow again
+    hooks: str = ""  # those for its ending that it began to run
 
 
 class Attempt(Part, frozen=True):
@@ -117,6 +129,7 @@ class Moment(Part, frozen=True):
     state: str
     at: float  # UNIX seconds
     message: str = ""
+    label: str = ""  # the user's name for it, if the code gave it one
 
 
 class RunInfo(Part, frozen=True):
@@ -186,6 +199,7 @@ class BoardRow(Part, frozen=True):
     worker: PeerId = ""  # of the last attempt
     pid: int = 0
     attempts: int = 0
+    label: str = ""  # the user's name for the state
 
 
 class BoardWorker(Part, frozen=True):
@@ -374,6 +388,13 @@ class GetOutput(Message, frozen=True):
     after: int = 0
 
 
+class GetCached(Message, frozen=True):
+    """The result of an earlier run with this cache key; answered by Value."""
+
+    request: int
+    key: str
+
+
 class GetStatus(Message, frozen=True):
     request: int
 
@@ -461,6 +482,7 @@ class Ended(Message, frozen=True):
     at: float  # UNIX seconds
     value: bytes = b""  # pickled result, or pickled failure
     fetch: bool = False  # the value is too large to be told: GetValue brings it
+    label: str = ""  # the user's name for the state
 
 
 class Missing(Message, frozen=True):
@@ -547,6 +569,7 @@ class RunChanged(Message, frozen=True):
     worker: PeerId  # of the last attempt
     pid: int
     attempts: int
+    label: str = ""  # the user's name for the state
 
 
 class Done(Message, frozen=True):
@@ -580,6 +603,17 @@ class Given(Part, frozen=True):
     fetch: bool = False  # the value is too large to be told: GetValue brings it
 
 
+class Subject(Part, frozen=True):
+    """The run that ended, of which a hook run executes the hooks."""
+
+    run: RunId
+    name: str
+    number: int  # its last charged attempt; 0: its code never began
+    at: float  # UNIX seconds, when it ended
+    given: Given  # how
+    label: str = ""  # the user's name for the state
+
+
 class Push(Message, frozen=True):
     """Execute this attempt; published on the worker's topic, repeated until Acked."""
 
@@ -591,7 +625,11 @@ class Push(Message, frozen=True):
     args: bytes
     parent: RunId = ""
     given: tuple[Given, ...] = ()  # what the runs that it needs gave
+    failures: int = 0  # attempts that failed before
+    subject: Union[Subject, None] = None  # of a hook run; `args` are those of that run
     own_name: str = ""  # "": its task's
+    cache_key: str = ""
+    refresh: bool = False
 
     @property
     def name(self) -> str:
@@ -670,6 +708,10 @@ class Finished(Message, frozen=True):
     chunks: int
     start: float  # UNIX seconds
     end: float  # UNIX seconds
+    retry: bool = True  # unless user code says that this was the last attempt
+    label: str = ""  # the name of the state that user code returned, if it gave one
+    hooks: str = ""  # those for this ending that it began to run
+    cache_key: str = ""  # under which the result is found from now on; "": by that of the run, if it has one
 
 
 class Returned(Message, frozen=True):
@@ -732,8 +774,8 @@ class ExitNoted(Message, frozen=True):
 
 ToBroker = Union[
     HelloClient, HelloWorker, HelloPool, Left, Submit, Watch, Noted, Beat, Cancel, GetRuns, GetRun,
-    GetValue, GetOutput, GetStatus, GetBoard, Prune, StopBroker, SetPool, Waits, SetLimit, GetLimits,
-    Occupy, Vacate, Acked, Started, Printed, Finished, Returned, Draining, Exited,
+    GetValue, GetCached, GetOutput, GetStatus, GetBoard, Prune, StopBroker, SetPool, Waits, SetLimit,
+    GetLimits, Occupy, Vacate, Acked, Started, Printed, Finished, Returned, Draining, Exited,
 ]  # fmt: skip
 ToClient = Union[
     Welcome, Stranger, Rejected, Accepted, Refused, Ended, Missing, Closed, Runs, RunFound, Value, Output,

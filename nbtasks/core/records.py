@@ -15,6 +15,7 @@ import msgspec
 from nbtasks.core.messages import (
     Attempt,
     Finished,
+    GetCached,
     GetOutput,
     GetRun,
     GetRuns,
@@ -219,7 +220,7 @@ class Look(NamedTuple):
     """Answer a query from the committed rows."""
 
     peer: PeerId
-    query: Union[GetRuns, GetRun, GetValue, GetOutput, GetStatus, Prune]
+    query: Union[GetRuns, GetRun, GetValue, GetCached, GetOutput, GetStatus, Prune]
 
 
 Sent = Union[Send, Publish, PushRun, TellEnd, Announce, Look]
@@ -236,6 +237,9 @@ class Output(msgspec.Struct):
     # seq, attempt, number, body
     chunks: list[tuple[int, int, int, bytes]] = msgspec.field(default_factory=list)
     peers: dict[PeerId, PeerRecord | None] = msgspec.field(default_factory=dict)  # None: forget it
+    copies: list[tuple[int, int]] = msgspec.field(default_factory=list)  # seq, seq of the run with its result
+    # cache key, seq of the run whose result it stands for, UNIX seconds until which it does (0: for ever)
+    caches: list[tuple[str, int, float]] = msgspec.field(default_factory=list)
     limits: dict[str, Limit | None] = msgspec.field(default_factory=dict)  # None: there is none any more
     holdings: dict[str, Holding | None] = msgspec.field(default_factory=dict)  # by token; None: given back
     removed: list[Past] = msgspec.field(default_factory=list)  # final runs that leave, with all their rows
@@ -251,6 +255,7 @@ class Output(msgspec.Struct):
         """Whether there is anything to commit."""
         return bool(
             self.new or self.specs or self.changed or self.keys or self.values or self.chunks or self.peers
+            or self.copies or self.caches
             or self.limits or self.holdings or self.removed or self.unused[1]
         )  # fmt: skip
 

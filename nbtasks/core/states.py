@@ -40,6 +40,7 @@ class State(str, Enum):
     RETRYING = "Retrying"  # an immediate retry, from the failure on
     CANCELLING = "Cancelling"
     COMPLETED = "Completed"
+    CACHED = "Cached"  # with the result of an earlier run
     FAILED = "Failed"
     TIMED_OUT = "TimedOut"
     UPSTREAM_FAILED = "UpstreamFailed"  # a run that it needs did not complete; its code never starts
@@ -64,6 +65,7 @@ TYPES: dict[State, StateType] = {
     State.RETRYING: StateType.RUNNING,
     State.CANCELLING: StateType.CANCELLING,
     State.COMPLETED: StateType.COMPLETED,
+    State.CACHED: StateType.COMPLETED,
     State.FAILED: StateType.FAILED,
     State.TIMED_OUT: StateType.FAILED,
     State.UPSTREAM_FAILED: StateType.FAILED,
@@ -74,6 +76,7 @@ TYPES: dict[State, StateType] = {
 FINAL = frozenset(
     {
         State.COMPLETED,
+        State.CACHED,
         State.FAILED,
         State.TIMED_OUT,
         State.UPSTREAM_FAILED,
@@ -83,6 +86,7 @@ FINAL = frozenset(
 )
 
 
+FINAL_TYPES = frozenset(state.type for state in FINAL)
 FIRST = (State.SCHEDULED, State.AWAITING_DEPENDENCIES, State.PENDING)  # in which a run may begin
 
 
@@ -96,6 +100,7 @@ class Cause(str, Enum):
     NO_SLOT = "no slot of a tag is free"
     STARTED = "started"  # user code of an attempt begins
     COMPLETED = "completed"
+    CACHED = "an earlier result is taken"
     RAISED = "raised"  # the last attempt failed
     RAISED_RETRY = "raised, retry now"
     RAISED_RETRY_LATER = "raised, retry later"
@@ -111,6 +116,7 @@ class Cause(str, Enum):
 
 _ENDINGS = {
     Cause.COMPLETED: State.COMPLETED,
+    Cause.CACHED: State.CACHED,
     Cause.RAISED: State.FAILED,
     Cause.RAISED_RETRY: State.RETRYING,
     Cause.RAISED_RETRY_LATER: State.AWAITING_RETRY,
@@ -133,6 +139,7 @@ MOVES: dict[State, dict[Cause, State]] = {
     },
     State.PENDING: {
         Cause.UPSTREAM_FAILED: State.UPSTREAM_FAILED,
+        Cause.CACHED: State.CACHED,
         Cause.NO_SLOT: State.AWAITING_SLOT,
         Cause.STARTED: State.RUNNING,
         Cause.CANCEL: State.CANCELLING,
@@ -156,10 +163,12 @@ MOVES: dict[State, dict[Cause, State]] = {
         Cause.CANCELLED: State.CANCELLED,
     },
     State.CANCELLING: {
+        Cause.CACHED: State.CACHED,
         Cause.COMPLETED: State.COMPLETED,  # it was faster than the interrupt: the work is kept
         Cause.CANCELLED: State.CANCELLED,
     },
     State.COMPLETED: {},
+    State.CACHED: {},
     State.FAILED: {},
     State.TIMED_OUT: {},
     State.UPSTREAM_FAILED: {},

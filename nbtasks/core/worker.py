@@ -195,11 +195,35 @@ class Worker:
         self._chunks.append(chunk)
         return Effects(sends=[*self._flush_says(), chunk] if self._boot else [])
 
-    def ended(self, outcome: str, message: str, value: bytes, start: float, now: Now) -> Effects:
-        """The taken attempt is over and all its output was given to `printed`."""
+    def ended(
+        self,
+        outcome: str,
+        message: str,
+        value: bytes,
+        start: float,
+        now: Now,
+        retry: bool = True,
+        label: str = "",
+        hooks: str = "",
+        cache_key: str = "",
+    ) -> Effects:
+        """The taken attempt is over and all its output was given to `printed`; see `Finished`."""
         assert self._current is not None
         push, self._current = self._current, None
-        finished = Finished(push.run, push.attempt, outcome, message, value, self._printed, start, now.unix_s)
+        finished = Finished(
+            push.run,
+            push.attempt,
+            outcome,
+            message,
+            value,
+            self._printed,
+            start,
+            now.unix_s,
+            retry,
+            label,
+            hooks,
+            cache_key,
+        )
         self._remember((push.run, push.attempt))
         self._endings[push.run, push.attempt] = _Ending(
             finished, self._chunks, self._begun, now.mono_s + FINISHED_S

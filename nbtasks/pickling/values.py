@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import linecache
 import os
 import pickle
@@ -22,6 +23,7 @@ from nbtasks.core.codec import INLINE_BYTES_MAX, VALUE_BYTES_MAX
 from nbtasks.core.messages import Need
 from nbtasks.core.payload import Payload
 from nbtasks.errors import NotPicklable, ResultCorrupt, ValueTooLarge
+from nbtasks.pickling import serializers
 from nbtasks.pickling.blame import line_of, name_of, type_name, why_not
 from nbtasks.pickling.upstream import Upstream, quote, value_of
 
@@ -202,22 +204,31 @@ def load_arguments(body: bytes | Payload) -> tuple[tuple[Any, ...], dict[str, An
     return args, kwargs
 
 
-def dump_result(value: Any) -> Payload:
-    """Pickle what a task returned.
+def dump_result(value: Any, serializer: str = "pickle") -> Payload:
+    """Write what a task returned.
+
+    Parameters
+    ----------
+    serializer
+        One of `serializers.SERIALIZERS`.
 
     Raises
     ------
     NotPicklable
         The message says what it is.
     """
+    if serializer.endswith("json"):
+        payload = Payload([serializers.json_of(value)])
+        return serializers.compressed(payload) if serializer != "json" else payload
     try:
-        return dump(value)
+        # what is to be compressed is one piece, its buffers included
+        return dump(value) if serializer == "pickle" else serializers.compressed(Payload([dumps(value)]))
     except Exception as error:
         raise NotPicklable(why_not("the result", type_name(value), value, error, dumps)) from None
 
 
 def load_result(body: bytes | Payload) -> Any:
-    """What a task returned.
+    """What a task returned, however it was written.
 
     Raises
     ------
@@ -225,12 +236,20 @@ def load_result(body: bytes | Payload) -> Any:
         The bytes cannot be read, or a class that they need is not here.
     """
     try:
-        return _load(body)
+        return _load_result(body)
     except Exception as error:
         size = body.size if isinstance(body, Payload) else len(body)
         raise ResultCorrupt(
             f"a result of {size:,} bytes is recorded but cannot be unpickled here: {line_of(error)}"
         ) from error
+
+
+def _load_result(body: bytes | Payload) -> Any:
+    if isinstance(body, Payload) and body.buffers:
+        return _load(body)
+    stream = b"".join(body.stream) if isinstance(body, Payload) else body
+    stream, is_json = serializers.opened(stream)
+    return json.loads(stream) if is_json else pickle.loads(stream)
 
 
 def dump(value: Any, needs: list[Need] | None = None) -> Payload:

@@ -18,7 +18,7 @@ from uuid import UUID
 from nbtasks import pickling
 from nbtasks.context import Fate, Submitter, submitter, waiting
 from nbtasks.core.messages import Attempt, Moment, Need, RunInfo
-from nbtasks.core.states import FINAL, State, StateType
+from nbtasks.core.states import FINAL, FINAL_TYPES, State, StateType
 from nbtasks.errors import (
     CancelledRun,
     CrashedRun,
@@ -37,13 +37,13 @@ class RunState(NamedTuple):
     """A state that a run is or was in."""
 
     type: StateType
-    name: str
+    name: str  # the user's own, if the code returned a state with one
     message: str
     timestamp: datetime
 
     @property
     def is_final(self) -> bool:
-        return State(self.name) in FINAL
+        return self.type in FINAL_TYPES
 
     def __str__(self) -> str:
         return f"{self.name}({self.message!r})" if self.message else f"{self.name}()"
@@ -126,9 +126,10 @@ class Run(Upstream):
         """The state as the broker knows it now."""
         if self._fate is not None and self._fate.ended is not None:
             ended = self._fate.ended
-            return _state(Moment(ended.state, ended.at, ended.message))
+            return _state(Moment(ended.state, ended.at, ended.message, ended.label))
         info = self._recorded()
-        return _state(Moment(info.state, info.at, info.message))
+        label = info.history[-1].label if info.history else ""
+        return _state(Moment(info.state, info.at, info.message, label))
 
     @property
     def history(self) -> list[RunState]:
@@ -236,7 +237,8 @@ class Run(Upstream):
         """
         if not self._wait(timeout):
             raise TimeoutError(f"run {self.name!r} ({self._run}) has not ended within {timeout:g} s")
-        state = State(self.state.name)
+        ended = self._fate.ended if self._fate is not None else None
+        state = State(ended.state if ended is not None else self._recorded().state)
         if state.type is StateType.COMPLETED:
             return None
         body = self._bytes() if state is State.FAILED else b""
@@ -355,7 +357,7 @@ def _when(unix_s: float) -> datetime:
 
 
 def _state(moment: Moment) -> RunState:
-    return RunState(State(moment.state).type, moment.state, moment.message, _when(moment.at))
+    return RunState(State(moment.state).type, moment.label or moment.state, moment.message, _when(moment.at))
 
 
 def _attempt(attempt: Attempt) -> RunAttempt:

@@ -22,10 +22,11 @@ from uuid import UUID
 from nbtasks import context
 from nbtasks.context import Fate
 from nbtasks.core.messages import Ended, Moment, Need, RunId, Spec
-from nbtasks.core.states import FINAL, Cause, State, move
+from nbtasks.core.states import FINAL, TYPES, Cause, State, StateType, move
 from nbtasks.errors import CancelledRun, CrashedRun, NotPicklable, TimedOut, UnknownRun
 from nbtasks.run.handle import Run, RunAttempt, RunState
 from nbtasks.runners.interrupts import Interrupted, Interruptible
+from nbtasks.states import Returned
 
 
 class Course:
@@ -48,6 +49,14 @@ class Course:
     def timed_out(self, error: Exception) -> None:
         """This error is that of our own time-out, not one of user code."""
 
+    def returned(self, state: Returned) -> None:
+        """User code says itself how the run ends."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody asked to end it."""
+        return False
+
 
 class LocalRun(Run, Course):
     """One call of a task in this process, by a task runner.
@@ -60,11 +69,21 @@ class LocalRun(Run, Course):
         The run whose code made this one; "": none.
     name
         What it is called; "": as its task.
+    never
+        Called in the thread of the run, if it was cancelled before that came to it.
     """
 
     _fate: Fate
 
-    def __init__(self, run: RunId, spec: Spec, parameters: str, parent: RunId, name: str = "") -> None:
+    def __init__(
+        self,
+        run: RunId,
+        spec: Spec,
+        parameters: str,
+        parent: RunId,
+        name: str = "",
+        never: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__(run, name or spec.name, spec.key, spec.tags, parameters, _local, Fate(run))
         self._parent = parent
         self._lock = threading.Lock()
@@ -73,6 +92,8 @@ class LocalRun(Run, Course):
         self._result: Any = None
         self._error: BaseException | None = None
         self._own_timeout: Exception | None = None
+        self._returned: Returned | None = None
+        self._never = never
         self._stop = Interruptible()
         self._stopped = threading.Event()
         self._stop_async: Callable[[], object] | None = None
@@ -174,6 +195,7 @@ class LocalRun(Run, Course):
     def execute(self, call: Callable[[Course], Any]) -> None:
         """Execute it in this thread; every exception becomes its outcome."""
         if self._fate.is_settled:
+            self._never()
             return
         value, raised = None, None
         try:
@@ -218,6 +240,9 @@ class LocalRun(Run, Course):
         """As a worker judges: an interrupt that nobody asked for wanted out of the interpreter."""
         if self._moments[-1].state == State.CANCELLING:
             return Cause.CANCELLED, self._cancelled()
+        if self._returned is not None and self._returned.type is StateType.CANCELLED:
+            self._move(Cause.CANCEL)  # it does so itself
+            return Cause.CANCELLED, error
         if error is self._own_timeout:
             return Cause.TIMED_OUT, TimedOut(f"{self._where} {error}")
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
@@ -231,17 +256,21 @@ class LocalRun(Run, Course):
         message = "" if error is None or cause is Cause.CANCELLED else _line(error.__cause__ or error)
         if cause is Cause.TIMED_OUT:
             message = str(self._own_timeout)
+        said, label = self._returned, ""
+        if said is not None and said.type is TYPES[move(State(self._moments[-1].state), cause)]:
+            message, label = said.message or message, said.name
         self._result, self._error = value, error
-        self._move(cause, message)
+        self._move(cause, message, label)
         last = self._moments[-1]
         self._close_attempt(last.state)
-        return self._fate.settle(Ended(0, 0, self._run, last.state, last.message, last.at))
+        ended = Ended(0, 0, self._run, last.state, last.message, last.at, label=last.label)
+        return self._fate.settle(ended)
 
-    def _move(self, cause: Cause, message: str = "") -> None:
+    def _move(self, cause: Cause, message: str = "", label: str = "") -> None:
         before = State(self._moments[-1].state)
         after = move(before, cause)
         if after is not before:
-            self._moments.append(Moment(after.value, time.time(), message))
+            self._moments.append(Moment(after.value, time.time(), message, label))
 
     def _close_attempt(self, outcome: str) -> None:
         if self._attempts and self._attempts[-1].end is None:
@@ -258,6 +287,13 @@ class LocalRun(Run, Course):
 
     def timed_out(self, error: Exception) -> None:
         self._own_timeout = error
+
+    def returned(self, state: Returned) -> None:
+        self._returned = state
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stopped.is_set()
 
     def failed(self, error: Exception, pause_s: float) -> None:
         with self._lock:
@@ -340,4 +376,4 @@ def _now() -> datetime:
 
 def _state(moment: Moment) -> RunState:
     at = datetime.fromtimestamp(moment.at, timezone.utc)
-    return RunState(State(moment.state).type, moment.state, moment.message, at)
+    return RunState(State(moment.state).type, moment.label or moment.state, moment.message, at)

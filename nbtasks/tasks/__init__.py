@@ -11,11 +11,13 @@ from nbtasks.tasks.definition import Task
 from nbtasks.tasks.limiting import concurrency, limit, limits, rate_limit
 from nbtasks.tasks.mapping import unmapped
 from nbtasks.tasks.options import exponential_backoff
+from nbtasks.tasks.runlog import get_run_logger
 
 __all__ = [
     "Task",
     "concurrency",
     "exponential_backoff",
+    "get_run_logger",
     "limit",
     "limits",
     "rate_limit",

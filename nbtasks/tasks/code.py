@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from nbtasks import pickling
 from nbtasks.pickling.blame import name_of
-from nbtasks.tasks.options import CODE, Options
+from nbtasks.tasks import options
+from nbtasks.tasks.options import Options
 
 
 class Code(NamedTuple):
@@ -17,9 +18,9 @@ class Code(NamedTuple):
     around: Mapping[str, Any] = {}  # field of `Options` -> what was given for it, if it was
 
 
-def dump(function: Callable[..., Any], options: Options) -> tuple[bytes, str]:
+def dump(function: Callable[..., Any], chosen: Options) -> tuple[bytes, str]:
     """Pickle the code of a task; returns the bytes and their digest, raises `NotPicklable`."""
-    around = {field: value for field in CODE if (value := getattr(options, field))}
+    around = options.around(chosen)
     if not around:
         return pickling.dump_function(function)
     return pickling.dump_function(Code(function, around), name_of(function))

@@ -14,10 +14,11 @@ import msgspec
 
 from nbtasks import context
 from nbtasks.context import submitter
-from nbtasks.core.messages import Need, Spec
+from nbtasks.core.messages import Need, RunId, Spec
 from nbtasks.run import Run, RunList
 from nbtasks.runners import LocalRun, task_runner
-from nbtasks.tasks import code, identity, loglines, naming, options, packing
+from nbtasks.tasks import caching, code, identity, loglines, naming, options, packing
+from nbtasks.tasks.hooks import Decorators
 from nbtasks.tasks.local import LocalCall
 from nbtasks.tasks.mapping import ANYTHING, Calls
 from nbtasks.tasks.options import Options
@@ -34,7 +35,7 @@ PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Task(Generic[F]):
+class Task(Decorators, Generic[F]):
     """A function with a name and options.
 
     Parameters
@@ -67,6 +68,14 @@ class Task(Generic[F]):
                     f"task {self.name!r} has a parameter {word!r}, which is a keyword of nbtasks: rename it"
                 )
         naming.check(self._options.run_name, self._signature)
+
+    @classmethod
+    def of_spec(cls, fn: F, spec: Spec, around: Mapping[str, Any]) -> Task[F]:
+        """The task of a run, as it travelled; `around` came with the code."""
+        made: Task[F] = object.__new__(cls)
+        made._become(fn, options.of_spec(spec, around))
+        functools.update_wrapper(made, fn, updated=())
+        return made
 
     def _become(self, fn: F, chosen: Options) -> None:
         self.fn = fn
@@ -109,6 +118,10 @@ class Task(Generic[F]):
     @property
     def retry_jitter_factor(self) -> float:
         return self._options.retry_jitter
+
+    @property
+    def retry_condition_fn(self) -> Callable[..., Any] | None:
+        return self._options.retry_condition
 
     @property
     def timeout_seconds(self) -> float | None:
@@ -182,7 +195,7 @@ class Task(Generic[F]):
         """Run it here and now; a broker has no part in it."""
         args, kwargs, parameters = self._bound(args, kwargs)
         name = naming.name_of(self._options.run_name, parameters)
-        return LocalCall(self.fn, args, kwargs, parameters, self._local_spec(), name).start()
+        return LocalCall(self, (args, kwargs, parameters), self._local_spec(), self._around(), name).start()
 
     def submit(self, /, *args: Any, wait_for: Any = None, **kwargs: Any) -> LocalRun:
         """Run it in this process by the task runner of the block around, else in a thread.
@@ -206,11 +219,12 @@ class Task(Generic[F]):
         return run
 
     def _submitted(self, call: Call, spec: Spec, wait_for: Any) -> LocalRun:
-        args, kwargs, parameters = call
+        _, _, parameters = call
         current = context.current_run()
         run_id, name = ids.run_id(), naming.name_of(self._options.run_name, parameters)
-        local = LocalCall(self.fn, args, kwargs, parameters, spec, name, run_id, wait_for)
-        run = LocalRun(run_id, spec, packing.texts(parameters), current.run if current else "", name)
+        local = LocalCall(self, call, spec, self._around(), name, run_id, wait_for)
+        parent = current.run if current else ""
+        run = LocalRun(run_id, spec, packing.texts(parameters), parent, name, local.never)
         task_runner().submit(run, local.start)
         return run
 
@@ -236,7 +250,7 @@ class Task(Generic[F]):
         call = self._bound(args, kwargs)
         body, spec = self._travelling()
         client = submitter()
-        run = packing.new_run(client, self._signature, call, waits_for, self._options.run_name)
+        run = packing.new_run(client, self._signature, call, waits_for, self._options.run_name, self._cached)
         fate = client.submit(spec, body, run, context.parent_id(), options.terms(self._options, time.time()))
         if fate.run != run.run:
             return Run.of_info(client.info(fate.run), client)  # somebody submitted it before
@@ -319,7 +333,7 @@ class Task(Generic[F]):
         made: list[tuple[str, str, str]] = []  # what handles need of the runs
         terms = options.terms(self._options, time.time())
         waits_for, run_name = packing.waits_for(wait_for), self._options.run_name
-        batches = packing.batches(client, self._signature, calls, waits_for, run_name, made)
+        batches = packing.batches(client, self._signature, calls, waits_for, run_name, self._cached, made)
         fates = client.submit_many(spec, body, batches, context.parent_id(), terms)
         loglines.created(self.name, calls.number)
         return RunList(
@@ -357,6 +371,25 @@ class Task(Generic[F]):
         """The code as it is now, pickled, and its digest; raises `NotPicklable`."""
         return code.dump(self.fn, self._options)
 
+    def _around(self) -> dict[str, Any]:
+        return options.around(self._options)
+
+    @property
+    def _cached(self) -> packing.CacheKeys | None:
+        return self.cache_key if self._options.caching else None
+
+    @property
+    def refresh_cache(self) -> bool:
+        return self._options.refresh_cache
+
+    def cache_key(self, run: RunId, parameters: Mapping[str, Any]) -> str:
+        """The key under which the result of a call is found later; "" if it has none, which is logged."""
+        try:
+            return caching.key_of(self._options.caching, caching.about(self.key, self.fn, run), parameters)
+        except caching.NoKey as reason:
+            loglines.uncached(self.name, str(reason))
+            return ""
+
     def _local_spec(self) -> Spec:
         return self._spec("", "", ())
 
@@ -371,7 +404,8 @@ class Task(Generic[F]):
                 retries=chosen.retries, retry_delay_s=chosen.retry_delays_s[0],
                 later_delays_s=chosen.retry_delays_s[1:], retry_jitter=chosen.retry_jitter,
                 crash_retries=chosen.crash_retries, timeout_s=chosen.timeout_s, grace_s=chosen.grace_s,
-                log_prints=chosen.log_prints, cwd=cwd, sys_path=paths,
+                log_prints=chosen.log_prints, serializer=chosen.serializer, cache_s=chosen.cache_s,
+                cwd=cwd, sys_path=paths, hooks=options.hooks_of(chosen),
             )  # fmt: skip
             if len(self._specs) >= 8:
                 self._specs.clear()

@@ -14,21 +14,32 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
-from nbtasks import context
+from nbtasks import context, pickling, states
 from nbtasks.core import policy
+from nbtasks.core.hooks import OF_TYPE, RUNNING
 from nbtasks.core.messages import RunId, Spec
+from nbtasks.core.states import StateType
 from nbtasks.errors import TimedOut
+from nbtasks.pickling.blame import line_of
 from nbtasks.run.values import resolved, runs_in
 from nbtasks.runners.interrupts import Interrupted, call_within
 from nbtasks.runners.local import Course
+from nbtasks.states import Returned, State
 from nbtasks.tasks import loglines
+from nbtasks.tasks.around import CONDITION, Around
+from nbtasks.tasks.caching import local_results
 from nbtasks.wire import ids
+
+COMPLETION, CANCELLATION = OF_TYPE[StateType.COMPLETED], OF_TYPE[StateType.CANCELLED]
+LAST = 10**9  # number of an attempt after which there is none
+
+Questions = Generator[tuple[str, State], bool, Any]  # what user code is asked, and its answers
 
 
 class LocalCall:
@@ -36,10 +47,12 @@ class LocalCall:
 
     Parameters
     ----------
-    function
-        The bare function.
-    parameters
-        The arguments by name.
+    task
+        Whose it is.
+    call
+        Positional arguments, keyword arguments, and all by name.
+    around
+        The functions that were given besides the task's own, by the names of their options.
     name
         What the run is called; "": as its task.
     run
@@ -50,23 +63,23 @@ class LocalCall:
 
     def __init__(
         self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        parameters: dict[str, Any],
+        task: Any,
+        call: tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]],
         spec: Spec,
+        around: Mapping[str, Any],
         name: str = "",
         run: RunId = "",
         wait_for: Any = None,
     ) -> None:
-        self._function = function
-        self._args = args
-        self._kwargs = kwargs
-        self._parameters = parameters
+        self._task = task
+        self._function = task.fn
+        self._args, self._kwargs, self._parameters = call
         self._spec = spec
+        self._given = around
         self._name = name or spec.name
         self._id = run or ids.run_id()
         self._wait_for = wait_for
+        self._key = ""  # cache key
         self._course = Course()
 
     def start(self, course: Course | None = None) -> Any:
@@ -84,41 +97,99 @@ class LocalCall:
         if inspect.iscoroutinefunction(target):
             return self._run_async()
         if inspect.isasyncgenfunction(target):
-            self._resolve()
+            self._resolve_or_fail()
             return self._steps_async(self._function(*self._args, **self._kwargs))
         if inspect.isgeneratorfunction(target):
-            self._resolve()
+            self._resolve_or_fail()
             return self._steps(self._function(*self._args, **self._kwargs))
         return self._run()
 
-    def _inside(self, attempt: int) -> ExitStack:
+    def never(self) -> None:
+        """It was cancelled before its code began."""
+        self._inform(self._around(0), CANCELLATION, self._cancelled())
+
+    def _around(self, attempt: int) -> Around:
+        """The user code around an attempt."""
+        run = context.RunContext(
+            run=self._id,
+            name=self._name,
+            attempt=attempt,
+            tags=frozenset(self._spec.tags),
+            bind=lambda: self._parameters,
+            is_recorded=False,
+            task_key=self._spec.key,
+        )
+        return Around(lambda: self._task, run, self._given)
+
+    def _inside(self, around: Around) -> ExitStack:
         """What user code finds around itself."""
         stack = ExitStack()
-        stack.enter_context(
-            context.running(
-                context.RunContext(
-                    run=self._id,
-                    name=self._name,
-                    attempt=attempt,
-                    tags=frozenset(self._spec.tags),
-                    bind=lambda: self._parameters,
-                    is_recorded=False,
-                )
-            )
-        )
+        stack.enter_context(context.running(around.run))
         if self._spec.log_prints:
             stack.enter_context(_LoggedPrints(self._name))
         return stack
 
-    def _pause_s(self, failures: int, error: Exception) -> float:
-        """How long to wait before the next attempt; raises if there is none."""
-        pause_s = policy.retry_delay_s(self._spec, failures, self._id)
-        if pause_s is None:
-            raise error
-        with self._course.shielded():
-            self._course.failed(error, pause_s)
-            loglines.retrying(self._name, failures, error, pause_s)
-        return pause_s
+    # -- hooks and conditions -----------------------------------------------------------------------------
+
+    def _inform(self, around: Around, word: str, state: State) -> bool:
+        if not around.has(word):
+            return True
+        with self._course.shielded(), self._inside(around):
+            return around.ask(word, state)
+
+    async def _inform_async(self, around: Around, word: str, state: State) -> bool:
+        if not around.has(word):
+            return True
+        with self._inside(around):
+            return await around.ask_async(word, state)
+
+    def _failed(self, attempt: int, error: BaseException) -> Questions:
+        """What follows from an exception: asks, and gives the pause before the next attempt, or raises."""
+        if self._course.is_stopped or isinstance(error, asyncio.CancelledError):
+            yield CANCELLATION, self._cancelled()
+        elif isinstance(error, (SystemExit, KeyboardInterrupt)):
+            yield OF_TYPE[StateType.CRASHED], State(StateType.CRASHED, "Crashed", line_of(error))
+        elif isinstance(error, Exception):
+            state = states.failed(error, str(error) if isinstance(error, TimedOut) else line_of(error))
+            pause_s = policy.retry_delay_s(self._spec, attempt, self._id)
+            if pause_s is not None and (yield CONDITION, state):
+                with self._course.shielded():
+                    self._course.failed(error, pause_s)
+                    loglines.retrying(self._name, attempt, error, pause_s)
+                return pause_s
+            yield OF_TYPE[StateType.FAILED], state
+        raise error
+
+    def _ended(self, value: Any) -> Questions:
+        """What follows from what the function gave: asks, and gives the result, or raises."""
+        if not isinstance(value, Returned):
+            yield COMPLETION, State(StateType.COMPLETED, "Completed", "", value)
+            return value
+        self._course.returned(value)
+        yield OF_TYPE[value.type], value
+        return value.result()
+
+    def _cancelled(self) -> State:
+        return State(StateType.CANCELLED, "Cancelled", "")
+
+    def _settled(self, around: Around, questions: Questions) -> Any:
+        """Put the questions to user code; returns what they lead to."""
+        try:
+            word, state = next(questions)
+            while True:
+                word, state = questions.send(self._inform(around, word, state))
+        except StopIteration as end:
+            return end.value
+
+    async def _settled_async(self, around: Around, questions: Questions) -> Any:
+        try:
+            word, state = next(questions)
+            while True:
+                word, state = questions.send(await self._inform_async(around, word, state))
+        except StopIteration as end:
+            return end.value
+
+    # -- executing it -------------------------------------------------------------------------------------
 
     def _resolve(self) -> None:
         """Put values in the place of runs; waits for them."""
@@ -126,36 +197,77 @@ class LocalCall:
         found = resolved((call, self._wait_for))
         self._args, self._kwargs, self._parameters = found[0]
 
+    def _resolve_or_fail(self) -> None:
+        try:
+            self._resolve()
+        except BaseException as error:
+            self._settled(self._around(0), self._failed(LAST, error))
+
     async def _resolve_async(self) -> None:
-        for run in runs_in(((self._args, self._kwargs), self._wait_for)):
-            await asyncio.to_thread(run.wait)
-        self._resolve()
+        try:
+            for run in runs_in(((self._args, self._kwargs), self._wait_for)):
+                await asyncio.to_thread(run.wait)
+            self._resolve()
+        except BaseException as error:
+            await self._settled_async(self._around(0), self._failed(LAST, error))
+
+    def _cached(self) -> tuple[Any] | None:
+        """The result of an earlier run of this process, if it is to be taken."""
+        self._key = self._task.cache_key(self._id, self._parameters)
+        if not self._key or self._task.refresh_cache:
+            return None
+        return local_results.find(self._key)
+
+    def _written(self, value: Any) -> Any:
+        """The result as anybody will read it who asks for it."""
+        serializer = self._spec.serializer
+        if serializer != "pickle" and not isinstance(value, Returned):
+            value = pickling.load_result(pickling.dump_result(value, serializer))
+        if self._key and not isinstance(value, Returned):
+            local_results.keep(self._key, value, self._spec.cache_s)
+        return value
 
     def _run(self) -> Any:
-        self._resolve()
-        attempt = 0
+        self._resolve_or_fail()
+        if found := self._cached():
+            return found[0]
+        attempt, pause_s = 0, 0.0
         while True:
             attempt += 1
-            self._course.began(attempt)
+            around = self._around(attempt)
             try:
-                with self._inside(attempt):
-                    return self._within(lambda: self._function(*self._args, **self._kwargs))
-            except Exception as error:
-                pause_s = self._pause_s(attempt, error)
-            self._course.pause(pause_s)
+                if attempt > 1:
+                    self._course.pause(pause_s)
+                self._course.began(attempt)
+                self._inform(around, RUNNING, states.running(attempt))
+                with self._inside(around):
+                    value = self._within(lambda: self._function(*self._args, **self._kwargs))
+                    value = self._written(value)
+            except BaseException as error:
+                pause_s = self._settled(around, self._failed(attempt, error))
+            else:
+                return self._settled(around, self._ended(value))
 
     async def _run_async(self) -> Any:
         await self._resolve_async()
-        attempt = 0
+        if found := self._cached():
+            return found[0]
+        attempt, pause_s = 0, 0.0
         while True:
             attempt += 1
-            self._course.began(attempt)
+            around = self._around(attempt)
             try:
-                with self._inside(attempt):
-                    return await self._await_within(self._function(*self._args, **self._kwargs))
-            except Exception as error:
-                pause_s = self._pause_s(attempt, error)
-            await asyncio.sleep(pause_s)
+                if attempt > 1:
+                    await asyncio.sleep(pause_s)
+                self._course.began(attempt)
+                await self._inform_async(around, RUNNING, states.running(attempt))
+                with self._inside(around):
+                    value = await self._await_within(self._function(*self._args, **self._kwargs))
+                    value = self._written(value)
+            except BaseException as error:
+                pause_s = await self._settled_async(around, self._failed(attempt, error))
+            else:
+                return await self._settled_async(around, self._ended(value))
 
     async def _await_within(self, coroutine: Any) -> Any:
         if not self._spec.timeout_s:
@@ -192,22 +304,32 @@ class LocalCall:
 
     def _steps(self, generator: Iterator[Any]) -> Iterator[Any]:
         self._course.began(1)
+        around = self._around(1)
+        self._inform(around, RUNNING, states.running(1))
         while True:
-            with self._inside(1):
-                try:
+            try:
+                with self._inside(around):
                     value = next(generator)
-                except StopIteration:
-                    return
+            except StopIteration:
+                self._settled(around, self._ended(None))
+                return
+            except BaseException as error:
+                self._settled(around, self._failed(LAST, error))
             yield value
 
     async def _steps_async(self, generator: AsyncIterator[Any]) -> AsyncIterator[Any]:
         self._course.began(1)
+        around = self._around(1)
+        await self._inform_async(around, RUNNING, states.running(1))
         while True:
-            with self._inside(1):
-                try:
+            try:
+                with self._inside(around):
                     value = await generator.__anext__()
-                except StopAsyncIteration:
-                    return
+            except StopAsyncIteration:
+                await self._settled_async(around, self._ended(None))
+                return
+            except BaseException as error:
+                await self._settled_async(around, self._failed(LAST, error))
             yield value
 
 

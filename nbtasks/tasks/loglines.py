@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 
-class _Lines(logging.Formatter):
+class Lines(logging.Formatter):
     """`22:56:01.765 | INFO    | nbtasks.tasks - …`; lines about a run name the run instead of the logger."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # generic from 
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
-        self.setFormatter(_Lines())
+        self.setFormatter(Lines())
 
     @property
     def stream(self) -> Any:
@@ -62,7 +62,7 @@ class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # generic from 
             self.handleError(record)
 
 
-def _logger(name: str) -> logging.Logger:
+def logger_of(name: str) -> logging.Logger:
     top = logging.getLogger("nbtasks")
     if not top.handlers:
         top.addHandler(_Stderr())
@@ -73,7 +73,7 @@ def _logger(name: str) -> logging.Logger:
 
 
 def created(name: str, number: int = 1) -> None:
-    logger = _logger("nbtasks.tasks")
+    logger = logger_of("nbtasks.tasks")
     if number == 1:
         logger.info("Created task run '%s'.", name)
     else:
@@ -81,18 +81,28 @@ def created(name: str, number: int = 1) -> None:
 
 
 def serving(names: list[str]) -> None:
-    logger = _logger("nbtasks.worker")
+    logger = logger_of("nbtasks.worker")
     logger.info("Starting task worker...")
     logger.info("Subscribing to runs of task(s): %s", " | ".join(names))
 
 
 def printed(name: str, text: str) -> None:
     """What a run in this process printed, of a task with `log_prints`."""
-    _logger("nbtasks.runs").info("%s", text, extra={"task_run": name})
+    logger_of("nbtasks.runs").info("%s", text, extra={"task_run": name})
+
+
+def raised(name: str, words: str, error: BaseException) -> None:
+    """User code around a run raised: a hook, or a condition."""
+    logger_of("nbtasks.runs").error("%s", words, exc_info=error, extra={"task_run": name})
+
+
+def uncached(name: str, reason: str) -> None:
+    """A call has no cache key."""
+    logger_of("nbtasks.tasks").warning("Task %r: %s", name, reason)
 
 
 def retrying(name: str, attempt: int, error: BaseException, delay_s: float) -> None:
     """A run in this process failed and will be tried again."""
     words = "Attempt %d failed with %s: %s; it is tried again in %g s"
-    logger = _logger("nbtasks.runs")
+    logger = logger_of("nbtasks.runs")
     logger.warning(words, attempt, type(error).__name__, error, delay_s, extra={"task_run": name})

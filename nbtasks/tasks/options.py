@@ -7,18 +7,21 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from nbtasks.core.messages import Terms
+from nbtasks.core.hooks import ENDS, RUNNING
+from nbtasks.core.messages import Spec, Terms
+from nbtasks.pickling import serializers
 from nbtasks.tasks import identity
+from nbtasks.tasks.caching import NO_CACHE, CachePolicy, Caching
 
 # options that mean something in the background only; in a decorator they wait for the first `.delay()`
 BACKGROUND = ("crash_retries", "priority", "eta", "countdown", "expires", "idempotency_key")
-CODE: tuple[str, ...] = ()  # fields that hold code; it travels with the function
+CODE = ("retry_condition", "caching", RUNNING, *ENDS)  # fields that hold code; it travels with the function
 DELAYS_MAX = 50  # of one task
 RESERVED = ("wait_for", "return_state", "deferred")  # keywords of ours, which would hide a parameter
 
@@ -38,10 +41,20 @@ class Options(msgspec.Struct, frozen=True):
     retry_delays_s: tuple[float, ...] = (0.0,)  # the last one repeats
     retry_backoff: Callable[[int], Any] | None = None  # gives the delays for a number of retries
     retry_jitter: float = 0.0
+    retry_condition: Callable[..., Any] | None = None
     crash_retries: int = 0
     timeout_s: float = 0.0  # 0: none
     grace_s: float = 3.0
     log_prints: bool = False
+    serializer: str = "pickle"
+    caching: Caching = Caching()
+    cache_s: float = 0.0  # how long a result is taken; 0: as long as it is kept
+    refresh_cache: bool = False
+    on_running: tuple[Callable[..., Any], ...] = ()
+    on_completion: tuple[Callable[..., Any], ...] = ()
+    on_failure: tuple[Callable[..., Any], ...] = ()
+    on_cancellation: tuple[Callable[..., Any], ...] = ()
+    on_crash: tuple[Callable[..., Any], ...] = ()
     priority: int = 0
     eta: float = 0.0  # UNIX seconds; 0: at once
     countdown_s: float = 0.0
@@ -71,6 +84,8 @@ def changed(options: Options, given: Mapping[str, Any]) -> Options:
         if word not in _READERS:
             raise TypeError(_unknown("a task", word, _READERS))
         values.update(_READERS[word](word, value))
+    if given.get("cache_key_fn") is not None:
+        values["caching"] = Caching(key_fn=given["cache_key_fn"])  # it says more than a policy beside it
     if values.get("eta") and values.get("countdown_s"):
         raise ValueError("eta and countdown say the same thing in two ways: give one of them")
     new = msgspec.structs.replace(options, **values)
@@ -79,13 +94,33 @@ def changed(options: Options, given: Mapping[str, Any]) -> Options:
     return new
 
 
+def around(options: Options) -> dict[str, Any]:
+    """The functions that were given besides the task's own."""
+    return {field: value for field in CODE if (value := getattr(options, field))}
+
+
+def hooks_of(options: Options) -> tuple[str, ...]:
+    """Which hooks for endings there are."""
+    return tuple(word for word in ENDS if getattr(options, word))
+
+
+def of_spec(spec: Spec, around: Mapping[str, Any]) -> Options:
+    """The options of a run's task, as far as they travelled; `around` came with the code."""
+    return Options(
+        spec.name, spec.key, spec.description, frozenset(spec.tags), spec.version, spec.retries,
+        (spec.retry_delay_s, *spec.later_delays_s), retry_jitter=spec.retry_jitter,
+        crash_retries=spec.crash_retries, timeout_s=spec.timeout_s, grace_s=spec.grace_s,
+        log_prints=spec.log_prints, **around,
+    )  # fmt: skip
+
+
 def terms(options: Options, unix_s: float) -> Terms:
     """What is asked of a run that is submitted now."""
     eta = unix_s + options.countdown_s if options.countdown_s else options.eta
     expires = unix_s + options.expires if options.expires else options.expires_at
-    if not (options.priority or eta or expires or options.idempotency_key):
+    if not (options.priority or eta or expires or options.idempotency_key or options.refresh_cache):
         return _NO_TERMS
-    return Terms(options.priority, eta, expires, options.idempotency_key)
+    return Terms(options.priority, eta, expires, options.idempotency_key, refresh=options.refresh_cache)
 
 
 _NO_TERMS = Terms()
@@ -206,6 +241,30 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
     return delays
 
 
+def _serializer(word: str, value: Any) -> str:
+    serializers.check(_text(word, value))
+    return str(value)
+
+
+def _cache_policy(word: str, value: Any) -> dict[str, Any]:
+    if value is not None and not isinstance(value, CachePolicy):
+        raise TypeError(f"{word} is one of nbtasks.cache_policies, not {value!r}")
+    return {"caching": Caching(value or NO_CACHE)}
+
+
+def _cache_key_fn(word: str, value: Any) -> dict[str, Any]:
+    if value is not None and not callable(value):
+        raise TypeError(f"{word} is a function of (context, parameters), not {value!r}")
+    return {} if value is None else {"caching": Caching(key_fn=value)}
+
+
+def _duration(word: str, value: Any) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else _seconds(word, value)
+    if seconds <= 0:
+        raise ValueError(f"{word} must be more than 0; None means as long as results are kept")
+    return float(seconds)
+
+
 def _moment(word: str, value: Any) -> float:
     """UNIX seconds of a datetime."""
     if not isinstance(value, datetime):
@@ -225,6 +284,17 @@ def _expires(word: str, value: Any) -> dict[str, Any]:
     if not 0 < value < float("inf"):
         raise ValueError(f"{word} must be finite and more than 0, not {value}")
     return {"expires": float(value), "expires_at": 0.0}
+
+
+def a_function(word: str, value: Any) -> Callable[..., Any]:
+    if not callable(value):
+        raise TypeError(f"{word} is a function, not {value!r}")
+    return value  # type: ignore[no-any-return]
+
+
+def _hooks(word: str, value: Any) -> tuple[Callable[..., Any], ...]:
+    found = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    return tuple(a_function(f"each of {word}", one) for one in found)
 
 
 def _run_name(word: str, value: Any) -> Any:
@@ -253,10 +323,17 @@ _READERS: dict[str, Callable[[str, Any], dict[str, Any]]] = {
     "retries": _into("retries", _count),
     "retry_delay_seconds": _delays,
     "retry_jitter_factor": _into("retry_jitter", _seconds, empty=0.0),
+    "retry_condition_fn": _into("retry_condition", a_function, empty=None),
     "crash_retries": _into("crash_retries", _count),
     "timeout_seconds": _into("timeout_s", _timeout),
     "grace_s": _into("grace_s", _seconds),
     "log_prints": _into("log_prints", _flag),
+    "result_serializer": _into("serializer", _serializer, empty="pickle"),
+    "cache_policy": _cache_policy,
+    "cache_key_fn": _cache_key_fn,
+    "cache_expiration": _into("cache_s", _duration, empty=0.0),
+    "refresh_cache": _into("refresh_cache", _flag),
+    **{word: _into(word, _hooks, empty=()) for word in (RUNNING, *ENDS)},
     "priority": _into("priority", _integer),
     "eta": lambda word, value: {"eta": 0.0 if value is None else _moment(word, value), "countdown_s": 0.0},
     "countdown": lambda word, value: {"countdown_s": 0.0 if value is None else _seconds(word, value)},

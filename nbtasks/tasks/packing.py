@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -11,7 +11,7 @@ import msgspec
 from nbtasks import pickling
 from nbtasks.context import Submitter
 from nbtasks.core.codec import BATCH_BYTES_MAX
-from nbtasks.core.messages import Need, NewRun
+from nbtasks.core.messages import Need, NewRun, RunId
 from nbtasks.errors import NotPicklable
 from nbtasks.pickling.upstream import Upstream, united
 from nbtasks.tasks.naming import Naming, name_of
@@ -20,11 +20,17 @@ from nbtasks.wire import ids
 BATCH_RUNS_MAX = 1000  # runs that are recorded together
 NEED_BYTES = 40  # of a message, about
 
+CacheKeys = Callable[[RunId, Mapping[str, Any]], str]  # run, parameters -> its cache key; "": it has none
 Call = tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]  # positional, keyword, all by name
 
 
 def new_run(
-    client: Submitter, signature: Signature | None, call: Call, waits_for: Sequence[Need], naming: Naming
+    client: Submitter,
+    signature: Signature | None,
+    call: Call,
+    waits_for: Sequence[Need],
+    naming: Naming,
+    cached: CacheKeys | None,
 ) -> NewRun:
     """One run of a call; raises `NotPicklable`.
 
@@ -34,13 +40,17 @@ def new_run(
         What it needs besides the runs among its arguments.
     naming
         What it is called.
+    cached
+        Gives its cache key; None: nothing is cached.
     """
     args, kwargs, parameters = call
     name, run = name_of(naming, parameters), ids.run_id()
     payload, needs = pickling.dump_arguments(args, kwargs, _names(signature, len(args)))
     needs += waits_for
     body = client.pack(payload, run)
-    return NewRun(run, body, texts(parameters), united(needs) if needs else (), name)
+    # with runs among its arguments it has no key before they are there
+    key = cached(run, parameters) if cached and not needs else ""
+    return NewRun(run, body, texts(parameters), united(needs) if needs else (), name, key)
 
 
 def batches(
@@ -49,6 +59,7 @@ def batches(
     calls: Iterable[Call],
     waits_for: Sequence[Need],
     naming: Naming,
+    cached: CacheKeys | None,
     made: list[tuple[str, str, str]],
 ) -> Iterator[Sequence[NewRun]]:
     """Batches of runs; what handles need of them (id, name, parameters) is appended to `made`."""
@@ -56,7 +67,7 @@ def batches(
     size = 0
     for call in calls:
         try:
-            run = new_run(client, signature, call, waits_for, naming)
+            run = new_run(client, signature, call, waits_for, naming, cached)
         except NotPicklable as error:
             before = len(made) - len(batch)
             words = f"; the {before} runs before its batch are recorded" if before else ""

@@ -18,13 +18,15 @@ from pathlib import Path
 
 import msgspec
 
+from nbtasks.core.hooks import ENDS
 from nbtasks.core.messages import Finished, Held, Printed, RunId
 
 PAGE_BYTES = 4096
 RING_BYTES = 4 * 2**20
 KEPT_BYTES_MAX = RING_BYTES // 4  # of one attempt, so that one does not push out all others
 _MAGIC = b"nbtasks marker 2"
-_SLOT = struct.Struct("<BxxxI40sIII")  # flag, attempt, run; where its words lie, their length and CRC-32
+# flag, place of its hooks in `ENDS` from 1 on, attempt, run; where its words lie, their length and CRC-32
+_SLOT = struct.Struct("<BBxxI40sIII")
 _SLOT_BYTES = 64
 SLOTS = PAGE_BYTES // _SLOT_BYTES - 1  # the first one is the header
 _PLACE = struct.Struct("<III")
@@ -63,8 +65,12 @@ class Marker:
         offset = self._slot * _SLOT_BYTES
         # the flag last, so that a kill in between leaves an empty slot, not a wrong one
         self._page[offset] = _EMPTY
-        self._page[offset : offset + _SLOT.size] = _SLOT.pack(_EMPTY, attempt, run.encode(), 0, 0, 0)
+        self._page[offset : offset + _SLOT.size] = _SLOT.pack(_EMPTY, 0, attempt, run.encode(), 0, 0, 0)
         self._page[offset] = _STARTED
+
+    def hooks(self, hook: str) -> None:
+        """The hooks of this name, for its ending, begin now; of the attempt that began last."""
+        self._page[self._slot * _SLOT_BYTES + 1] = ENDS.index(hook) + 1
 
     def ended(self, words: Sequence[Said]) -> None:
         """The attempt that began last is over, and there is this to say of it."""
@@ -98,7 +104,7 @@ def said(path: str | Path) -> tuple[Said, ...]:
 
 def is_running(path: str | Path, run: RunId, attempt: int) -> bool:
     """Whether user code of this very attempt began and has not ended."""
-    return Held(run, attempt, started=True, ended=False) in read(path)
+    return any((h.run, h.attempt) == (run, attempt) and not h.ended for h in read(path))
 
 
 def _contents(path: str | Path, size: int) -> bytes:
@@ -115,7 +121,8 @@ def _slots(body: bytes) -> Iterator[tuple[Held, tuple[int, int, int]]]:
     if len(body) < PAGE_BYTES or not body.startswith(_MAGIC):
         return
     for offset in range(_SLOT_BYTES, PAGE_BYTES, _SLOT_BYTES):
-        flag, attempt, run, *place = _SLOT.unpack_from(body, offset)
+        flag, hooks, attempt, run, *place = _SLOT.unpack_from(body, offset)
         if flag in (_STARTED, _ENDED):
             name = run.rstrip(b"\0").decode("ascii", "replace")
-            yield Held(name, attempt, started=True, ended=flag == _ENDED), tuple(place)
+            hook = ENDS[hooks - 1] if 0 < hooks <= len(ENDS) else ""
+            yield Held(name, attempt, started=True, ended=flag == _ENDED, hooks=hook), tuple(place)

@@ -73,6 +73,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     # the kernel and all that it imports, after the spool is there to take what they say
     from tornado.ioloop import IOLoop
 
+    from nbtasks.tasks import runlog
     from nbtasks.worker import capture, progress
     from nbtasks.worker.agent import Agent
     from nbtasks.worker.app import WorkerApp
@@ -98,6 +99,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     app = WorkerApp.instance(connection_file=options.connection_file)
     app.initialize([])
     capture.install(collector)
+    runlog.also(log.line)
     progress.install()
     scratch = private_dir(options.home / "scratch")
     os.chdir(scratch)

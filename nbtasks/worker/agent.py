@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from nbtasks.core.codec import for_worker
 from nbtasks.core.messages import Leave, Message, OutputKept, Push
@@ -128,10 +129,16 @@ class Agent:
             self._say(self._machine.started(now))
         return now.unix_s
 
-    def ended(self, outcome: str, message: str, value: bytes, start: float) -> None:
-        """The taken run is over, and all its output was given to `printed`; marks and says it."""
+    def ended(self, outcome: str, message: str, value: bytes, start: float, *more: Any) -> None:
+        """The taken run is over, and all its output was given to `printed`; marks and says it.
+
+        Parameters
+        ----------
+        more
+            Of `Finished`, what comes after `end`.
+        """
         with self._lock:
-            self._perform(self._machine.ended(outcome, message, value, start, clock.now()))
+            self._perform(self._machine.ended(outcome, message, value, start, clock.now(), *more))
             self._main, self._since_s = MainThread.WAITS, time.monotonic()
 
     @property

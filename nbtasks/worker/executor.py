@@ -15,16 +15,21 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from nbtasks import context, pickling
+from nbtasks.core import policy
 from nbtasks.core.messages import Push
+from nbtasks.core.states import StateType
 from nbtasks.errors import NbtasksError
-from nbtasks.tasks import code
+from nbtasks.states import Returned
+from nbtasks.tasks import code as codes
 from nbtasks.tasks.code import Code
 from nbtasks.wire.blobs import Blobs
 from nbtasks.wire.marker import Marker
+from nbtasks.worker.aftermath import Aftermath, Outcome, run_hooks_of
 from nbtasks.worker.agent import Agent
+from nbtasks.worker.cached import Cached
 from nbtasks.worker.collector import Collector
 from nbtasks.worker.interrupts import Interrupts
 from nbtasks.worker.loglines import LogLines
@@ -34,15 +39,6 @@ from nbtasks.worker.upstream import Upstreams
 MESSAGE_CHARACTERS_MAX = 300
 TRACEBACK_CHARACTERS_MAX = 100_000
 _OWN_FOLDER = str(Path(__file__).parent) + os.sep
-
-
-class Outcome(NamedTuple):
-    """How an attempt ended, as `Finished` says it, and the output that tells why."""
-
-    word: str
-    message: str = ""
-    value: bytes = b""
-    error: dict[str, Any] | None = None
 
 
 class Executor:
@@ -92,54 +88,86 @@ class Executor:
         self._surroundings.restore_output()
         self._flush_streams()
         self._collector.close(outcome.error)
-        self._agent.ended(outcome.word, outcome.message, outcome.value, start)
+        said = (
+            outcome.word,
+            outcome.message,
+            outcome.value,
+            start,
+            outcome.retry,
+            outcome.label,
+            outcome.hooks,
+            outcome.cache_key,
+        )
+        self._agent.ended(*said)
         self._surroundings.restore()  # while the broker records the result
         self._log.finished(push, outcome.word, outcome.message)
 
     def _interruptible(self, push: Push) -> Outcome:
+        after = Aftermath(push, self._marker, lambda: self._agent.broken)
         try:
             try:
                 self._interrupts.open((push.run, push.attempt))
-                outcome = self._completed(push)
+                outcome = self._completed(push, after)
             except BaseException as error:
                 outcome = self._judge(error, push)
+            if os.getpid() == self._pid:
+                outcome = after.conclude(outcome)
+            if outcome.hooks:
+                self._draw_figures()
             self._interrupts.close()
         except BaseException as error:
-            # hit while an exception was judged, or in the last moment
+            # hit in hooks, while an exception was judged, or in the last moment
             self._interrupts.close()
-            outcome = self._judged_simply(error, push)
+            outcome = after.decided or self._judged_simply(error, push)
         return outcome
 
     # -- user code ----------------------------------------------------------------------------------------
 
-    def _completed(self, push: Push) -> Outcome:
+    def _completed(self, push: Push, after: Aftermath) -> Outcome:
         if warning := self._surroundings.enter(push.spec, self._agent.arrived_s):
             self._collector.text("stderr", warning)
         if push.spec.log_prints:
             self._log_prints(push)
-        function = self._code(push).function
-        with pickling.given(Upstreams(push, self._blobs).value_of):
+        code = self._code(push)
+        if push.subject:
+            run_hooks_of(push.subject, push, code, self._blobs)
+            return self._with_value(None, push)
+        with pickling.given(Upstreams(push.given, self._blobs).value_of):
             arguments, options = pickling.load_arguments(self._blobs.unpack(push.args))
-        spec = push.spec
-        bind = partial(_bound, function, arguments, options)
-        running = context.RunContext(
-            push.run, push.name, push.number, frozenset(spec.tags), bind, token=push.attempt
-        )
-        with context.running(running):
-            value = _value_of(function(*arguments, **options))
+        bind = partial(context.bound, code.function, arguments, options)
+        cached = Cached(push, code, bind, self._blobs, partial(self._collector.text, "stderr"))
+        if found := cached.find():
+            return self._with_value(found[0], push)._replace(word=policy.CACHED, cache_key=cached.key)
+        with after.inside(code, bind):
+            value = _value_of(code.function(*arguments, **options))
         self._draw_figures()
-        return Outcome(
-            "completed", value=self._blobs.pack(pickling.dump_result(value), push.run, push.attempt)
-        )
+        returned = isinstance(value, Returned)
+        outcome = self._returned(value, push) if returned else self._with_value(value, push)
+        return outcome._replace(cache_key=cached.key)
+
+    def _with_value(self, value: Any, push: Push) -> Outcome:
+        body = self._blobs.pack(pickling.dump_result(value, push.spec.serializer), push.run, push.attempt)
+        return Outcome("completed", value=body, data=value)
+
+    def _returned(self, state: Returned, push: Push) -> Outcome:
+        """The code says itself in which state the run ends."""
+        label = state.name if state.name != type(state).__name__ else ""
+        if state.type is StateType.COMPLETED:
+            return self._with_value(state.data, push)._replace(message=state.message, label=label)
+        if state.type is StateType.CANCELLED:
+            return Outcome("cancelled", state.message, retry=False, label=label)
+        error = state.result(raise_on_failure=False)
+        message = state.message or _one_line(error)
+        return Outcome("raised", message, pickling.dump_failure(error), data=error, retry=False, label=label)
 
     def _code(self, push: Push) -> Code:
         if self._serves is None:
             # always afresh, so that no run sees what another one did to its globals
-            return code.load(push.code)
+            return codes.load(push.code)
         key = push.spec.key
         found = self._codes.get(key)
         if found is None:
-            found = self._codes[key] = code.load(self._serves[key].read_bytes())
+            found = self._codes[key] = codes.load(self._serves[key].read_bytes())
         return found
 
     def _log_prints(self, push: Push) -> None:
@@ -169,7 +197,7 @@ class Executor:
         outcome = self._judged_simply(error, push)
         if outcome.word == "raised":
             self._draw_figures()
-            outcome = outcome._replace(value=pickling.dump_failure(error))
+            outcome = outcome._replace(value=pickling.dump_failure(error), data=error)
         return outcome._replace(error=self._error_output(error))
 
     def _judged_simply(self, error: BaseException, push: Push) -> Outcome:
@@ -204,18 +232,6 @@ class Executor:
             except (OSError, ValueError):
                 continue  # closed by the run
         _flush_c_stdout()
-
-
-def _bound(
-    function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
-) -> Mapping[str, Any]:
-    """Arguments by name."""
-    try:
-        bound = inspect.signature(function).bind(*arguments, **options)
-    except (TypeError, ValueError):
-        return dict(options)  # a callable without a signature
-    bound.apply_defaults()
-    return dict(bound.arguments)
 
 
 def _value_of(value: Any) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from nbtasks import context, pickling
-from nbtasks.core.messages import Given, Push, RunId
+from nbtasks.core.messages import Given, RunId
 from nbtasks.core.states import State, StateType
 from nbtasks.errors import ResultCorrupt
 from nbtasks.run.handle import failure_of
@@ -13,10 +14,10 @@ from nbtasks.wire.blobs import Blobs
 
 
 class Upstreams:
-    """The values of runs, by their ids, while the arguments of `push` are loaded."""
+    """The values of runs, by their ids, of which it was told how they ended."""
 
-    def __init__(self, push: Push, blobs: Blobs) -> None:
-        self._given = {given.run: given for given in push.given}
+    def __init__(self, told: Iterable[Given], blobs: Blobs) -> None:
+        self._given = {given.run: given for given in told}
         self._blobs = blobs
         self._values: dict[RunId, Any] = {}
 

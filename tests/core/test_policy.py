@@ -19,6 +19,30 @@ def record(failures: int = 0, crashes: int = 0, stop: str = "", **options: Any) 
     )
 
 
+@pytest.mark.feature("T8")
+@pytest.mark.parametrize("outcome", [policy.RAISED, policy.TIMED_OUT])
+def test_an_attempt_that_was_the_last_one_by_its_own_word_is_not_tried_again(outcome: str) -> None:
+    run = record(retries=9, timeout_s=2)
+
+    assert after_attempt(run, outcome, "m", 100.0).cause in policy.RETRIES
+    assert after_attempt(run, outcome, "m", 100.0, False).cause in (Cause.RAISED, Cause.TIMED_OUT)
+
+
+def test_a_worker_that_died_in_hooks_is_no_reason_to_run_the_code_again() -> None:
+    run = record(crash_retries=9)
+
+    assert after_attempt(run, policy.DIED, "m", 100.0).cause is Cause.CRASHED_RETRY
+    assert after_attempt(run, policy.DIED, "m", 100.0, False).cause is Cause.CRASHED
+
+
+def test_code_may_cancel_its_own_run() -> None:
+    verdict = after_attempt(record(retries=9), policy.CANCELLED, "m", 100.0)
+
+    assert verdict == Verdict(Cause.CANCELLED, "m")
+    assert verdict.confirms(policy.CANCELLED)
+    assert not verdict.confirms(policy.RAISED)
+
+
 @pytest.mark.parametrize(
     ("run", "outcome", "verdict"),
     [

@@ -41,6 +41,7 @@ class BrokerProcess:
             now,
             recorded=disk.rows.__contains__,
             keyed=disk.keyed,
+            cached=disk.cached,
             final=disk.final,
             spec_id=lambda spec: f"{spec.key}-{spec.version}",
             newest=disk.newest,

@@ -17,6 +17,7 @@ from nbtasks.core.messages import (
     RunId,
     RunInfo,
     Spec,
+    Subject,
     Value,
 )
 from nbtasks.core.messages import Output as OutputMessage
@@ -40,6 +41,7 @@ class Disk:
         self.keys: dict[tuple[str, str], RunId] = {}
         self.limits: dict[str, Limit] = {}
         self.holdings: dict[str, Holding] = {}
+        self.caches: dict[str, tuple[int, float]] = {}  # key -> seq, until when (UNIX seconds; 0: for ever)
         self.removed: dict[RunId, RunRecord] = {}
 
     def commit(self, output: Output) -> None:
@@ -56,6 +58,10 @@ class Disk:
             assert (task, key) not in self.keys, f"{key} of {task} is taken"
             self.keys[task, key] = numbers[seq]
         self.values.update(output.values)
+        for seq, source in output.copies:
+            self.values[seq] = self.values[source]
+        for key, seq, expires in output.caches:
+            self.caches[key] = seq, expires
         for seq, attempt, number, body in output.chunks:
             self.chunks.setdefault((seq, attempt), {})[number] = body
         for past in output.removed:
@@ -97,23 +103,49 @@ class Disk:
 
     def push(self, item: PushRun) -> Push:
         r = item.record
-        code, args = self.specs[r.spec_id], self.args[r.run]
+        code, args = self.specs[r.spec_id], self.args[r.parent if r.spec.hook else r.run]
         given = tuple(
             Given(need.run, row.state.value, row.message, self.values.get(row.seq, b""))
             for need in r.terms.needs
             for row in (self.rows[need.run],)
         )
-        return Push(r.run, r.attempt, len(r.attempts) + 1, r.spec, code, args, r.parent, given, r.terms.name)
+        return Push(
+            r.run,
+            r.attempt,
+            len(r.attempts) + 1,
+            r.spec,
+            code,
+            args,
+            r.parent,
+            given,
+            r.failures,
+            self._subject(r),
+            r.terms.name,
+        )
+
+    def _subject(self, row: RunRecord) -> Subject | None:
+        if not row.spec.hook:
+            return None
+        of = self.rows[row.parent]
+        given = Given(of.run, of.state.value, of.message, self.values.get(of.seq, b""))
+        return Subject(of.run, of.name, len(of.attempts), of.at, given)
 
     def told(self, item: TellEnd) -> Message:
         row = self.rows.get(item.run)
         if row is None or not row.is_final:
             return Missing(item.session, item.number, item.run)
         value = self.values.get(row.seq, b"")
-        return Ended(item.session, item.number, row.run, row.state.value, row.message, row.at, value)
+        label = row.history[-1].label
+        return Ended(
+            item.session, item.number, row.run, row.state.value, row.message, row.at, value, label=label
+        )
 
     def keyed(self, task: str, key: str) -> RunId:
         return self.keys.get((task, key), "")
+
+    def cached(self, key: str, unix_s: float) -> int:
+        seq, expires = self.caches.get(key, (0, 0.0))
+        return 0 if expires and expires <= unix_s else seq
 
     def final(self, run: RunId) -> str:
         row = self.rows.get(run)

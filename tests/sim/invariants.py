@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nbtasks.core import messages as m
 from nbtasks.core.broker import Broker
 from nbtasks.core.events import ROWS_MAX, changed_of_record, row_of_record
+from nbtasks.core.hooks import OF_TYPE, hook_run_id
 from nbtasks.core.records import (
     Announce,
     Now,
@@ -55,6 +56,8 @@ class Judge:
         self._accepted: dict[m.RunId, float] = {}  # when (mono seconds) a client was told
         self._refused: dict[str, str] = {}  # batch -> boot that refused it
         self._takes_notice: set[Key] = set()
+        self._hooked: set[tuple[m.RunId, str]] = set()  # whose hooks began, and which
+        self._last: dict[m.RunId, Key] = {}  # attempts after which user code wants no other
         self._dismissed: set[tuple[str, m.PeerId]] = set()  # boot of the broker, worker
         self.submitted: dict[str, m.Submit] = {}
         self.cancelled: set[m.RunId] = set()
@@ -93,8 +96,15 @@ class Judge:
         """User code is over."""
         self._executing.pop(key[0], None)
 
-    def ended(self, key: Key, outcome: str, value: bytes) -> None:
+    def hooked(self, run: m.RunId, hook: str) -> None:
+        """User code of these hooks begins."""
+        assert (run, hook) not in self._hooked, f"the {hook} hooks of {run} run twice"
+        self._hooked.add((run, hook))
+
+    def ended(self, key: Key, outcome: str, value: bytes, retry: bool) -> None:
         self._endings[key] = outcome, value
+        if not retry:
+            self._last[key[0]] = key
 
     def kept(self, key: Key) -> None:
         """How it ended is in the marker, so the death of the worker changes nothing."""
@@ -136,17 +146,32 @@ class Judge:
                 )
             self._charging(row)
             if row.is_final:
-                self._ending(row, values.get(seq, b""), output)
+                self._ending(row, values.get(seq, b""), output, now)
 
     def _accepting(self, row: RunRecord, args: bytes, output: Output) -> None:
         assert row.run not in self._disk.rows, f"recorded twice: {short(row)}"
         assert row.seq > self._disk.last_seq, f"{row.run} got the used number {row.seq}"
+        if row.spec.hook:
+            self._following(row, output)
+            return
         submit = self.submitted[row.batch]
         asked = next((run for run in submit.runs if run.run == row.run), None)
         assert asked is not None, f"nobody submitted {short(row)}"
         assert (submit.spec, asked.args) == (row.spec, args), f"not what was submitted: {short(row)}"
         known = {spec_id for spec_id, _, _ in output.specs} | self._disk.specs.keys()
         assert row.spec_id in known, f"its spec is not recorded: {short(row)}"
+
+    def _following(self, row: RunRecord, output: Output) -> None:
+        """Judge a hook run: it begins with the end of its run, whose hooks nobody has begun."""
+        written = (*output.changed.values(), *(new.record for new in output.new))
+        of = next((one for one in written if one.run == row.parent), None)
+        assert of is not None, f"recorded later than the end of {row.parent}: {short(row)}"
+        assert of.is_final, f"{short(row)}, but {short(of)}"
+        hook = row.spec.hook
+        assert row.run == hook_run_id(of.run), short(row)
+        assert hook in of.spec.hooks, f"{hook} of {short(of)}"
+        assert hook == OF_TYPE[of.state.type], f"{hook} of {short(of)}"
+        assert (of.run, hook) not in self._hooked, f"the {hook} hooks of {short(of)} ran in its worker"
 
     def _moving(self, old: RunRecord | None, row: RunRecord) -> None:
         path = row.history
@@ -182,6 +207,8 @@ class Judge:
             key = (row.run, row.attempt)
             assert row.attempt > before[0], f"one attempt, two owners: {short(old)} -> {short(row)}"
             assert self._owners.setdefault(key, row.worker) == row.worker, f"{key} was {self._owners[key]}'s"
+            last = self._last.get(row.run)
+            assert last not in self._kept, f"its condition said no: {short(row)}"
             early_s = self._not_before.get(row.run, 0.0) - now.mono_s
             assert early_s < 1e-6 or self._plan.jumps, f"retried {early_s:.3f} s too early: {short(row)}"
             assert row.terms.eta <= now.unix_s, f"given before its time: {short(row)}"
@@ -223,7 +250,7 @@ class Judge:
         spec = row.spec
         assert len(charged) <= 1 + spec.retries + spec.crash_retries, f"too many attempts: {short(row)}"
 
-    def _ending(self, row: RunRecord, value: bytes, output: Output) -> None:
+    def _ending(self, row: RunRecord, value: bytes, output: Output, now: Now) -> None:
         key = (row.run, row.attempt)
         outcome, told = self._endings.get(key, ("", b""))
         assert (row.worker, row.started) == ("", False), short(row)
@@ -233,6 +260,15 @@ class Judge:
             assert (outcome, told) == ("raised", value), f"nobody raised {value!r}: {short(row)}"
         elif row.state is State.TIMED_OUT:
             assert row.spec.timeout_s > 0, short(row)
+        elif row.state is State.CACHED:
+            [source] = [source for seq, source in output.copies if seq == row.seq]
+            others = [other for other in self._disk.rows.values() if other.seq == source]
+            assert others, f"with the result of nobody: {short(row)}"
+            earlier, until = others[0], self._disk.caches[row.terms.cache_key][1]
+            assert earlier.terms.cache_key == row.terms.cache_key, f"{short(earlier)} is not {short(row)}"
+            assert earlier.state is State.COMPLETED, short(earlier)
+            assert not until or until > now.unix_s, f"an expired result is taken: {short(row)}"
+            assert not row.attempts, f"its code began: {short(row)}"
         elif row.state is State.UPSTREAM_FAILED:
             assert not row.attempts, f"its code began: {short(row)}"
             assert not all(self._is_met(need, output) for need in row.terms.needs), short(row)
@@ -385,6 +421,10 @@ class Judge:
         assert not self._executing, self._executing
         for row in rows.values():
             assert row.state in FINAL, short(row)
+            if (hook := OF_TYPE[row.state.type]) in row.spec.hooks and (row.run, hook) not in self._hooked:
+                follower = rows.get(hook_run_id(row.run))
+                assert follower, f"nobody ran {hook} of {short(row)}"
+                assert follower.state is not State.COMPLETED, f"{short(follower)} did not run {hook}"
             begun = [worker for _, worker in self._marked.get(row.run, [])]
             assert [attempt.worker for attempt in row.attempts] == begun, f"begun {begun}: {short(row)}"
             assert all(attempt.end for attempt in row.attempts), short(row)

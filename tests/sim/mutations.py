@@ -21,6 +21,7 @@ from nbtasks.core.credit import Credit
 from nbtasks.core.dependencies import Dependencies
 from nbtasks.core.events import Events, row_of_record
 from nbtasks.core.finals import Finals
+from nbtasks.core.hooks import Hooks
 from nbtasks.core.intake import Intake
 from nbtasks.core.ledger import Ledger
 from nbtasks.core.limits import TagLimits
@@ -654,6 +655,69 @@ def a_new_broker_forgets_who_holds_slots(patch: Patch) -> None:
         self._slots._runs.clear()
 
     patch.setattr(Broker, "restore", restore)
+
+
+# -- cached results ------------------------------------------------------------------------------------
+
+
+@mutation
+def an_expired_result_is_taken(patch: Patch) -> None:
+    patch.setattr(Disk, "cached", lambda self, key, unix_s: self.caches.get(key, (0, 0.0))[0])
+
+
+@mutation
+def a_failure_is_taken_as_a_result(patch: Patch) -> None:
+    def finished(
+        self: Attempts, worker: str, message: m.Finished, now: Any, real: Any = Attempts.finished
+    ) -> None:
+        record = self.current(worker, (message.run, message.attempt))
+        real(self, worker, message, now)
+        if record is not None and record.state is State.FAILED and record.terms.cache_key:
+            self._ledger.out.caches.append((record.terms.cache_key, record.seq, 0.0))
+
+    patch.setattr(Attempts, "finished", finished)
+
+
+# -- hooks and conditions ------------------------------------------------------------------------------
+
+
+@mutation
+def hooks_that_ran_in_the_worker_run_again(patch: Patch) -> None:
+    def follow(self: Hooks, record: RunRecord, told: str, *args: Any, real: Any = Hooks.follow) -> Any:
+        return real(self, record, "", *args)
+
+    patch.setattr(Hooks, "follow", follow)
+
+
+@mutation
+def hooks_that_a_dead_worker_had_begun_run_again(patch: Patch) -> None:
+    def lost(self: Attempts, seat: Seat, exited: m.Exited, now: Any, real: Any = Attempts.lost) -> None:
+        held = tuple(msgspec.structs.replace(h, hooks="") for h in exited.held)
+        real(self, seat, msgspec.structs.replace(exited, held=held), now)
+
+    patch.setattr(Attempts, "lost", lost)
+
+
+@mutation
+def hooks_without_a_worker_are_forgotten(patch: Patch) -> None:
+    patch.setattr(Hooks, "follow", nothing)
+
+
+@mutation
+def a_hook_run_that_crashed_runs_again(patch: Patch) -> None:
+    def spec(self: Hooks, record: RunRecord, hook: str, real: Any = Hooks._spec) -> m.Spec:
+        found: m.Spec = msgspec.structs.replace(real(self, record, hook), crash_retries=3)
+        return found
+
+    patch.setattr(Hooks, "_spec", spec)
+
+
+@mutation
+def a_condition_that_says_no_is_not_heard(patch: Patch) -> None:
+    def after(record: RunRecord, *args: Any, real: Any = policy.after_attempt) -> policy.Verdict:
+        return real(record, *args[:3])  # type: ignore[no-any-return]
+
+    patch.setattr(policy, "after_attempt", after)
 
 
 # -- retention -----------------------------------------------------------------------------------------

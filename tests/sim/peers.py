@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nbtasks.core import client as core_client
-from nbtasks.core import events
+from nbtasks.core import events, policy
 from nbtasks.core import messages as m
 from nbtasks.core.client import Client
+from nbtasks.core.hooks import OF_TYPE
 from nbtasks.core.observer import BOARD_NAME, BoardSeen, RunSeen
 from nbtasks.core.pool import Pool
-from nbtasks.core.records import Break, Exit, Launch, MarkEnded, Signal
+from nbtasks.core.records import Break, Exit, Launch, MarkEnded, RunRecord, Signal
+from nbtasks.core.states import State
 from nbtasks.core.worker import Worker
-from tests.sim.plan import PYTHON, draw_job, draw_needs, draw_spec, draw_terms
+from tests.sim.plan import HOOKS, PYTHON, Job, draw_job, draw_key, draw_needs, draw_spec, draw_terms
 from tests.sim.process import Marker, Process
 
 if TYPE_CHECKING:
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
 
 HOST = "here"
 SERVED = ("a", "b")
+
+
+def run_id(name: str, spec: m.Spec) -> m.RunId:
+    """Long enough for the id of a hook run to follow from it."""
+    return f"{name:-<14}7" if spec.hooks else name
+
+
 DEAF_MAX = 4  # runs of a world whose every attempt holds a worker until it is killed
 
 
@@ -116,7 +125,7 @@ class WorkerProcess(Process):
             if self._asked == key:
                 outcome = ""
             else:
-                self.world.judge.entered(self.name, key, self.world.jobs[push.run].takes_notice)
+                self.world.judge.entered(self.name, key, self._job(push).takes_notice)
                 self.world.note(self.name, "begins", *key)
                 self._wait_inside(push, more=True)
                 for pause_s in self._user_code(push):
@@ -136,9 +145,17 @@ class WorkerProcess(Process):
             yield self._pause_s()
             if self.world.rng.random() < 0.3:
                 self._print(key, b'["the rest"]')
-            self.world.judge.ended(key, outcome, value)
+            # the condition says no to a third attempt
+            retry = not (push.spec.hooks and outcome == "raised" and push.failures == 1)
+            hook = self._hook(push, outcome, retry)
+            if hook:
+                self.world.judge.hooked(push.run, hook)
+                self.marker.hooks(hook)
+                yield self._pause_s()
+            self.world.judge.ended(key, outcome, value, retry)
             message = "" if outcome == "completed" else f"{outcome}: {push.attempt}"
-            self.perform(self.machine.ended(outcome, message, value, now.unix_s, self.world.now()))
+            said = outcome, message, value, now.unix_s, self.world.now(), retry
+            self.perform(self.machine.ended(*said, hooks=hook))
             yield self._pause_s()
 
     def _wait_inside(self, push: m.Push, more: bool) -> None:
@@ -152,9 +169,25 @@ class WorkerProcess(Process):
             runs = world.rng.sample(known, min(len(known), 3)) if more else []
             world.rng.choice(clients).waits(push.run, push.attempt, 1 if more else 2, runs)
 
+    def _job(self, push: m.Push) -> Job:
+        return HOOKS if push.subject else self.world.jobs[push.run]
+
+    def _hook(self, push: m.Push, outcome: str, retry: bool) -> str:
+        """The hooks that a worker runs after an attempt that ended so; "": none."""
+        stop = self.machine.broken
+        if stop == "stale" or push.subject:
+            return ""
+        record = RunRecord(0, push.run, "", push.spec, "", "", 0.0, stop=stop, failures=push.failures)
+        if policy.after_attempt(record, outcome, "", 0.0, retry).cause in policy.RETRIES:
+            return ""
+        hook = OF_TYPE[State(policy.outcome_name(outcome, stop)).type]
+        return hook if hook in push.spec.hooks else ""
+
     def _user_code(self, push: m.Push) -> Iterator[float]:
-        job = self.world.jobs[push.run]
+        job = self._job(push)
         key = (push.run, push.attempt)
+        if push.subject:
+            self.world.judge.hooked(push.subject.run, push.spec.hook)
         self._executing = key
         self._takes_notice = job.takes_notice
         for number in range(job.chunks):
@@ -169,7 +202,7 @@ class WorkerProcess(Process):
         self.perform(self.machine.printed(body))
 
     def _outcome(self, push: m.Push) -> str:
-        kind, odd = self.world.jobs[push.run].kind, push.number % 2 == 1
+        kind, odd = self._job(push).kind, push.number % 2 == 1
         if kind == "raises" or (kind == "flaky" and odd):
             return "raised"
         if kind == "exits" or (kind == "flaky exit" and odd):
@@ -316,8 +349,13 @@ class ClientProcess(Process):
         number = 1 if world.plan.promises and rng.random() < 0.8 else world.plan.batch_runs
         known = list(world.jobs)
         runs = tuple(
-            m.NewRun(run, run.encode(), needs=draw_needs(rng, world.plan, known))
-            for run in (world.name("run") for _ in range(number))
+            m.NewRun(
+                run,
+                run.encode(),
+                needs=draw_needs(rng, world.plan, known),
+                cache_key=draw_key(rng, world.plan),
+            )
+            for run in (run_id(world.name("run"), spec) for _ in range(number))
         )
         terms = draw_terms(rng, world.plan, world.now(), alone=number == 1)
         parent = next(reversed(world.jobs), "")

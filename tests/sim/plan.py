@@ -9,6 +9,7 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
+from nbtasks.core.hooks import ENDS
 from nbtasks.core.messages import Need, RunId, Spec, Terms
 from nbtasks.core.records import Now
 
@@ -59,8 +60,10 @@ class Plan(NamedTuple):
     promises: bool  # the clients use an outbox
     terms: bool  # some submits have a priority, an eta, a time when they expire, an idempotency key
     needs: float  # of a run, that it needs others
+    caches: float  # of a run, that it has a cache key
     limits: bool  # tags are limited, and the limits changed
     lends: float  # of a run, that its code waits for others
+    hooks: bool  # some tasks have hooks, and conditions that say no
     observes: bool  # the clients look at the board and at some of their runs
 
     @property
@@ -114,9 +117,11 @@ def draw(rng: Random, others: Random) -> Plan:
         promises=others.random() < 0.7,
         promise_kill=_some(others, half, 0.2, 0.5),
         terms=others.random() < 0.5,
+        caches=_some(others, half, 0.3, 0.7),
         limits=others.random() < 0.4,
         lends=_some(others, half, 0.3, 0.8),
         needs=_some(others, half, 0.2, 0.7),
+        hooks=others.random() < 0.5,
     )
 
 
@@ -136,6 +141,8 @@ class Job(NamedTuple):
     def must_be_stopped(self) -> bool:
         return self.kind in ("hangs", "deaf")
 
+
+HOOKS = Job("completes", 0.01, 1)  # of a hook run
 
 KINDS = {
     "completes": 60,
@@ -183,6 +190,11 @@ def draw_needs(rng: Random, plan: Plan, known: list[RunId]) -> tuple[Need, ...]:
     return tuple(Need(run, rng.random() < 0.3) for run in chosen)
 
 
+def draw_key(rng: Random, plan: Plan) -> str:
+    """The cache key of a run; "": none."""
+    return rng.choice(("x", "y", "z")) if plan.caches and rng.random() < plan.caches else ""
+
+
 def draw_spec(rng: Random, plan: Plan, served: bool) -> Spec:
     """A task; one that is served may not carry its code."""
     key = rng.choice(("a", "b")) if served else rng.choice(("a", "b", "c"))
@@ -197,7 +209,9 @@ def draw_spec(rng: Random, plan: Plan, served: bool) -> Spec:
         crash_retries=rng.choice((0, 0, 1, 2)),
         timeout_s=rng.choice((0.0, 0.0, 0.2, 1.0)),
         grace_s=rng.choice((0.0, 0.2, 1.0, 5.0, 5.0)),
+        cache_s=rng.choice((0.0, 0.2, 2.0)) if plan.caches else 0.0,
         tags=rng.choice(((), ("t",), ("t", "u"))) if plan.limits else (),
         later_delays_s=rng.choice(((), (), (0.0,), (0.1, 0.5))),
         retry_jitter=rng.choice((0.0, 0.0, 0.5)),
+        hooks=tuple(rng.sample(ENDS, rng.choice((0, 1, 2, len(ENDS))))) if plan.hooks else (),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from nbtasks.core import messages as m
 
 if TYPE_CHECKING:
@@ -111,9 +113,12 @@ class Marker:
     def started(self, key: tuple[str, int]) -> None:
         self._slots.append(m.Held(*key, started=True))
 
+    def hooks(self, hook: str) -> None:
+        self._slots.append(msgspec.structs.replace(self._slots.pop(), hooks=hook))
+
     def ended(self, words: tuple[m.Printed | m.Finished, ...]) -> None:
         last = self._slots.pop()
-        self._slots.append(m.Held(last.run, last.attempt, started=True, ended=True))
+        self._slots.append(msgspec.structs.replace(last, ended=True))
         self._words.append(words)
 
     def said(self) -> tuple[m.Printed | m.Finished, ...]:
@@ -124,4 +129,4 @@ class Marker:
         return () if self.deleted else tuple(self._slots)
 
     def is_running(self, run: str, attempt: int) -> bool:
-        return m.Held(run, attempt, started=True) in self.held()
+        return any((h.run, h.attempt) == (run, attempt) and not h.ended for h in self.held())

@@ -291,7 +291,9 @@ class World:
 
     def _end_endless(self, client: ClientProcess) -> None:
         live = [
-            r for r, row in self.disk.live.items() if self.jobs[r].must_be_stopped and not row.spec.timeout_s
+            r
+            for r, row in self.disk.live.items()
+            if not row.spec.hook and self.jobs[r].must_be_stopped and not row.spec.timeout_s
         ]
         if live:
             client.cancel(live)

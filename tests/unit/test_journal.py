@@ -8,13 +8,15 @@ import threading
 from itertools import count
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nbtasks.broker import opening, reader, schema
+from nbtasks.broker.payloads import Payloads
 from nbtasks.broker.queries import Queries
 from nbtasks.broker.reader import Failed, Reader
 from nbtasks.broker.store import Store
-from nbtasks.core.messages import RunFilter, Spec
+from nbtasks.core.messages import Moment, RunFilter, Spec, Terms
 from nbtasks.core.records import NewRow, Output, RunRecord
 from nbtasks.core.retention import Past
 from nbtasks.core.states import FINAL, MOVES, State
@@ -71,6 +73,39 @@ def test_the_counts_of_what_is_over_are_right_after_any_commits(path: Path, seed
 
         assert kept_counts(path) == counted(path)
     assert sum(store.restore().counts.values()) == len(live) + len(over)
+    store.close()
+
+
+def test_names_of_runs_and_of_their_states_are_there_after_a_restart(path: Path) -> None:
+    store, named, ended = Store(path), new(1), new(2)
+    named.terms = Terms(name="my run")
+    commit(store, named, ended, new(3))
+    ended.state, ended.history = State.COMPLETED, (Moment("Completed", 1.0, "m", "Skipped"),)
+    store.commit(Output(changed={2: ended}))
+    queries = Queries(opening.open_beside(path), 100, Blobs(path.parent))
+
+    assert [record.name for record in store.restore().records] == ["my run", "f"]
+    infos = [queries.run(record.run) for record in (named, ended)]
+    assert [info.name for info in infos if info] == ["my run", "f"]
+    ending = queries.ending(ended.run)
+    assert ending is not None
+    assert (ending.state, ending.label) == ("Completed", "Skipped")
+    store.close()
+
+
+def test_a_hook_run_brings_no_code_and_gets_that_of_its_run(path: Path) -> None:
+    store, run = Store(path), new(1)
+    commit(store, run)
+
+    hook = msgspec.structs.replace(SPEC, hook="on_crash")
+    follower = msgspec.structs.replace(new(2), spec=hook, spec_id="hook", parent=run.run)
+    output = Output(new=[NewRow(follower, b"", "{}")], specs=[("hook", hook, b"")])
+    store.commit(output)
+    payloads = Payloads(store, 10**6)
+    payloads.committed(output)
+
+    assert payloads.code(SPEC.code) == b"code"
+    assert payloads.arguments(follower) == b"args"
     store.close()
 
 
@@ -213,10 +248,10 @@ def test_a_question_that_fails_harms_no_other(path: Path) -> None:
 def make_version_1(path: Path) -> None:
     """Undo what the steps from schema 1 on did."""
     db = sqlite3.connect(path)
-    for table in ("ended", "mark", "idempotency", "need", "tag_limit", "holding"):
+    for table in ("ended", "mark", "idempotency", "cache", "need", "tag_limit", "holding"):
         db.execute(f"DROP TABLE {table}")
     db.execute("DROP INDEX spec_by_code")
-    for column in ("priority", "eta", "expires", "name"):
+    for column in ("priority", "eta", "expires", "name", "cache_key", "refresh"):
         db.execute(f"ALTER TABLE run DROP COLUMN {column}")
     db.execute("PRAGMA user_version = 1")
     db.commit()

@@ -84,3 +84,19 @@ def test_a_missing_torn_or_foreign_file_names_nothing(tmp_path: Path) -> None:
     path.write_bytes(bytes(marker.PAGE_BYTES))
     assert marker.read(path) == ()
     assert marker.said(path) == ()
+
+
+def test_the_hooks_that_began_are_named_until_the_next_attempt_begins(tmp_path: Path) -> None:
+    path = tmp_path / "marker"
+    writing = Marker.create(path)
+    writing.started("r", 1)
+    writing.hooks("on_crash")
+
+    assert marker.read(path) == (Held("r", 1, started=True, hooks="on_crash"),)
+    assert marker.is_running(path, "r", 1)
+
+    writing.ended([])
+    writing.started("s", 1)
+    assert set(marker.read(path)) == {
+        Held("r", 1, started=True, ended=True, hooks="on_crash"), Held("s", 1, started=True),
+    }  # fmt: skip

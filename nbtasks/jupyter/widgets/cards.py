@@ -291,7 +291,7 @@ def _one(client: Client, run: str) -> list[Any]:
 
 
 def _text(row: BoardRow) -> str:
-    return f"{row.name} {row.state} {payloads.type_of(row.state)} {row.run} {row.message}".lower()
+    return f"{row.name} {row.label} {row.state} {payloads.type_of(row.state)} {row.run} {row.message}".lower()
 
 
 def _made_s(run: str) -> float:
