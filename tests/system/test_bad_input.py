@@ -36,6 +36,7 @@ def nbtasks_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.feature("D8")
 def test_an_argument_that_cannot_be_pickled_is_named_and_no_run_exists(client: Any) -> None:
     with pytest.raises(nbtasks.NotPicklable, match="x"):
         double.delay(threading.Lock())

@@ -118,6 +118,7 @@ def test_runs_are_listed_as_table_ids_and_json(client: Any, workers: Any) -> Non
     assert json.loads(records.stdout)[0]["message"] == "ValueError: no luck"
 
 
+@pytest.mark.feature("R5")
 def test_show_tells_all_about_a_run_as_text_and_as_json(client: Any, workers: Any) -> None:
     said, failed = speak.delay("hello"), fail.delay()
     said.wait(HANG_S)
@@ -137,6 +138,7 @@ def test_show_tells_all_about_a_run_as_text_and_as_json(client: Any, workers: An
     assert (unknown.returncode, unknown.stdout, unknown.stderr.count("\n")) == (1, "", 1)
 
 
+@pytest.mark.feature("W7")
 def test_status_is_one_json_document_with_memory_and_queues(client: Any, workers: Any) -> None:
     runs = [sleep_long.delay() for _ in range(8)]
     until(lambda: sum(run.state.name == "Running" for run in runs) == 2)

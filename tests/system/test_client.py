@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import multiprocessing
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -56,12 +58,14 @@ def counts(n: int) -> Any:
 # -- results ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("T1")
 def test_sync_async_and_generator_tasks_give_results(client: Any, workers: Any) -> None:
     assert double.delay(2).result(timeout=60) == 4
     assert slowly.delay(3).result(timeout=60) == 3
     assert counts.delay(3).result(timeout=60) == [0, 1, 2]
 
 
+@pytest.mark.feature("R1")
 def test_the_original_exception_comes_back_with_the_remote_source_line(client: Any, workers: Any) -> None:
     with pytest.raises(ValueError, match="no 5") as caught:
         fails.delay(5).result(timeout=60)
@@ -75,6 +79,7 @@ def test_a_large_result_is_fetched(client: Any, workers: Any) -> None:
     assert task(bytes, name="same").delay(data).result(timeout=60) == data
 
 
+@pytest.mark.feature("D9", "R7")
 def test_inside_a_run_it_is_known_and_is_the_parent_of_what_it_delays(client: Any, workers: Any) -> None:
     with nbtasks.tags("a"):
         run = who_am_i.delay()
@@ -86,6 +91,7 @@ def test_inside_a_run_it_is_known_and_is_the_parent_of_what_it_delays(client: An
     assert nbtasks.get_run(child).result(timeout=60) == 8
 
 
+@pytest.mark.feature("R5")
 def test_a_handle_of_another_process_knows_everything(client: Any, workers: Any) -> None:
     run = double.delay(21)
     run.wait(timeout=60)
@@ -109,6 +115,7 @@ def test_a_handle_of_another_process_knows_everything(client: Any, workers: Any)
 # -- waiting ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("R2")
 def test_a_callback_is_called_though_nobody_waits_and_no_handle_is_left(client: Any, workers: Any) -> None:
     called: list[Any] = []
 
@@ -119,6 +126,7 @@ def test_a_callback_is_called_though_nobody_waits_and_no_handle_is_left(client: 
     assert sorted(called) == [2 * i for i in range(20)]
 
 
+@pytest.mark.feature("R2")
 def test_many_runs_are_awaited_at_once(client: Any, workers: Any) -> None:
     async def main() -> list[int]:
         return await asyncio.gather(*[double.delay(i) for i in range(50)])
@@ -143,6 +151,7 @@ def client_again(client: Any) -> Any:
     return use(client)
 
 
+@pytest.mark.feature("R1")
 def test_a_time_out_of_waiting_leaves_the_run_alone(client: Any, workers: Any, tmp_path: Path) -> None:
     release = tmp_path / "release"
     run = hold.delay(str(tmp_path / "noted"), str(release), "held")
@@ -174,6 +183,7 @@ def test_a_forked_child_talks_with_a_connection_of_its_own(client: Any, workers:
 # -- options ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("T8", "T9")
 def test_retries_are_made_after_their_delay_and_counted(client: Any, workers: Any, tmp_path: Path) -> None:
     noted = str(tmp_path / "noted")
 
@@ -197,22 +207,45 @@ def test_retries_are_made_after_their_delay_and_counted(client: Any, workers: An
     assert all(later - earlier >= 0.1 for earlier, later in pairwise(starts))
 
 
-@pytest.mark.parametrize("ignores", [False, True], ids=["is interrupted", "is killed if it goes on"])
-def test_what_takes_too_long(client: Any, workers: Any, tmp_path: Path, ignores: bool) -> None:
-    @task(timeout_seconds=0.5, grace_s=0.5)
-    def stuck() -> None:
-        if ignores:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        tasks.hold(str(tmp_path / "noted"), str(tmp_path / "never"))
+def sleeps() -> None:
+    time.sleep(60)
 
-    run = stuck.delay()
+
+async def awaits() -> None:
+    await asyncio.sleep(60)
+
+
+def holds_the_interpreter() -> None:
+    sum(itertools.repeat(0))  # endless, in C: no other thread runs and no signal is looked at
+
+
+def ignores_signals() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    time.sleep(60)
+
+
+def catches_everything() -> None:
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            continue
+
+
+@pytest.mark.feature("T11")
+@pytest.mark.parametrize(
+    "stuck", [sleeps, awaits, holds_the_interpreter, ignores_signals, catches_everything]
+)
+def test_what_takes_too_long_is_interrupted_then_killed(client: Any, workers: Any, stuck: Any) -> None:
+    run = task(stuck, timeout_seconds=0.5, grace_s=0.5).delay()
 
     with pytest.raises(nbtasks.TimedOut, match=r"0\.5 s"):
         run.result(timeout=60)
     assert (run.state.type.value, run.state.name) == ("FAILED", "TimedOut")
-    assert double.delay(1).result(timeout=60) == 2
+    assert double.map([1, 2, 3], deferred=True).result(timeout=60) == [2, 4, 6]
 
 
+@pytest.mark.feature("R6")
 def test_leaving_the_interpreter_crashes_a_run_and_is_not_tried_again(client: Any, workers: Any) -> None:
     run = task(sys.exit, name="leave", retries=3).delay("enough")
 
@@ -224,6 +257,7 @@ def test_leaving_the_interpreter_crashes_a_run_and_is_not_tried_again(client: An
 # -- cancelling ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("R4")
 def test_what_waits_is_cancelled_at_once_and_what_runs_when_it_was_interrupted(
     client: Any, tmp_path: Path
 ) -> None:
@@ -309,6 +343,7 @@ def test_a_client_that_may_not_start_a_broker_says_so_when_it_dies(client: Any, 
             double.delay(1)
 
 
+@pytest.mark.feature("D2")
 def test_a_broker_that_does_not_answer_makes_a_submit_unknown_and_the_error_names_the_run(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,6 +373,7 @@ def test_leaving_a_block_restores_who_was_talked_to(client: Any, home: Path, tmp
     assert sum(client.status().counts.values()) == 1
 
 
+@pytest.mark.feature("D10")
 def test_the_queue_limit_is_an_error_and_nothing_is_recorded(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,6 +390,7 @@ def test_the_queue_limit_is_an_error_and_nothing_is_recorded(
 # -- workers ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("W7")
 def test_status_has_every_count_and_names_the_busy_worker(client: Any, tmp_path: Path) -> None:
     pool = client.start_workers(1)
     run = hold.delay(str(tmp_path / "noted"), str(tmp_path / "release"))
@@ -384,6 +421,7 @@ def test_a_pool_is_scaled_and_stopped(client: Any) -> None:
     until(lambda: not client.status().workers, "the workers left")
 
 
+@pytest.mark.feature("W1", "W3")
 def test_a_pool_that_serves_tasks_takes_no_other(client: Any) -> None:
     client.start_workers(1, tasks=[double])
 
@@ -403,6 +441,7 @@ def test_the_generic_pool_starts_its_workers_on_demand_and_ends_at_zero(client: 
     until(lambda: not client.status().pools, "the pool is gone")
 
 
+@pytest.mark.feature("W9")
 def test_a_run_sees_directory_and_freshly_edited_modules_of_its_submitter(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,6 +485,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.feature("W1", "W2")
 def test_a_script_serves_until_a_signal_and_logs_like_the_example(home: Path, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     script = subprocess.Popen(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 import nbtasks
 from nbtasks import task
@@ -90,6 +91,7 @@ def test_what_delay_returned_survives_a_client_killed_before_the_broker_heard_of
     until(lambda: client.status().counts["COMPLETED"] == 51, "all are completed, once")
 
 
+@pytest.mark.feature("D2")
 def test_what_delay_returned_survives_client_and_broker(client: Any, home: Path) -> None:
     broker_pid = client.status().broker_pid
     ids = promise(broker_pid)
@@ -164,6 +166,7 @@ def test_the_next_client_starts_a_killed_broker_again(client: Any, home: Path) -
         assert [nbtasks.get_run(run_id).result(timeout=60) for run_id in ids] == [2 * i for i in range(10)]
 
 
+@pytest.mark.feature("T10", "R6")
 def test_a_killed_worker_crashes_what_it_ran_and_returns_what_it_had_not_started(
     client: Any, tmp_path: Path
 ) -> None:
@@ -201,6 +204,7 @@ def test_what_had_ended_before_its_worker_died_is_completed(client: Any, tmp_pat
     assert {len(run.attempts) for run in ended} == {1}
 
 
+@pytest.mark.feature("T10")
 def test_a_run_with_crash_retries_runs_again_on_another_worker(client: Any, tmp_path: Path) -> None:
     noted, release = str(tmp_path / "noted"), str(tmp_path / "release")
     client.start_workers(2)

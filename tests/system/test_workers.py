@@ -104,6 +104,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 # -- which tasks --------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("T3", "W4")
 @pytest.mark.parametrize("name", ["tasks", "whole path"])
 def test_a_worker_serves_the_tasks_that_are_named_with_its_own_functions(
     client: Any, start: Start, script: Path, name: str
@@ -138,6 +139,7 @@ def test_a_range_of_workers_is_taken_from_the_option(client: Any, start: Start) 
     assert (pool.least, pool.most, pool.serves, pool.pid) == (0, 3, None, process.pid)
 
 
+@pytest.mark.feature("W4")
 def test_a_bad_entrypoint_exits_1_with_one_line(home: Path) -> None:
     [line] = refused("json:dumps")
 
@@ -163,6 +165,7 @@ COMMANDS = {
         ("serve", signal.SIGTERM),
     ],
 )
+@pytest.mark.feature("W5")
 def test_a_signal_lets_the_running_run_end_and_hands_back_what_waits(
     client: Any, start: Start, files: tuple[Path, Path], command: str, number: signal.Signals
 ) -> None:
@@ -187,6 +190,7 @@ def test_a_signal_lets_the_running_run_end_and_hands_back_what_waits(
     assert not client.status().pools
 
 
+@pytest.mark.feature("W5")
 @pytest.mark.parametrize(("retries", "name"), [(0, "Crashed"), (1, "Completed")])
 def test_what_does_not_end_in_time_is_crashed_or_runs_again_elsewhere(
     client: Any, start: Start, files: tuple[Path, Path], retries: int, name: str
@@ -208,6 +212,7 @@ def test_what_does_not_end_in_time_is_crashed_or_runs_again_elsewhere(
     assert [attempt.outcome for attempt in run.attempts] == ["Crashed", name][: 1 + retries]
 
 
+@pytest.mark.feature("W5")
 @pytest.mark.parametrize(("signals", "status"), [(2, 0), (3, 1)])
 def test_a_second_signal_ends_what_runs_and_a_third_kills(
     client: Any, start: Start, files: tuple[Path, Path], signals: int, status: int

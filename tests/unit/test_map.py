@@ -37,6 +37,7 @@ def test_without_deferred_it_runs_here_in_the_order_of_the_input(there: MemorySu
     assert not there.recorded
 
 
+@pytest.mark.feature("D4")
 def test_iterables_are_zipped_and_scalars_and_strings_repeated() -> None:
     assert results([1, 2], "xy") == [(1, "xy", (), "c", {}), (2, "xy", (), "c", {})]
     assert results([1, 2], (3, 4))[1][:2] == (2, 4)
@@ -49,15 +50,18 @@ def test_generators_ranges_and_sets_are_walked_once() -> None:
     assert results({7}) == [(7, (1, 2), (), "c", {})]
 
 
+@pytest.mark.feature("D4")
 def test_unmapped_is_given_whole() -> None:
     assert results([1, 2], unmapped([3, 4]))[0][1] == [3, 4]
     assert results([1], unmapped({"k": 1}))[0][1] == {"k": 1}
 
 
+@pytest.mark.feature("D4")
 def test_defaults_are_never_mapped() -> None:
     assert results([1])[0][1] == (1, 2)
 
 
+@pytest.mark.feature("D4")
 def test_keywords_and_variadic_arguments_are_mapped() -> None:
     assert results(a=[1, 2], c=[3, 4]) == [(1, (1, 2), (), 3, {}), (2, (1, 2), (), 4, {})]
     assert results([1, 2], 0, [5, 6], "z") == [(1, 0, (5, "z"), "c", {}), (2, 0, (6, "z"), "c", {})]
@@ -73,6 +77,7 @@ def test_the_parameters_of_each_run_are_its_own() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.feature("D4")
 def test_unequal_lengths_are_refused_with_both(there: MemorySubmitter) -> None:
     with pytest.raises(ValueError, match=r"a has 2, b has 3"):
         show.map([1, 2], [1, 2, 3], deferred=True)
@@ -88,6 +93,7 @@ def test_nothing_to_map_over_is_refused(there: MemorySubmitter, args: Any) -> No
     assert not there.recorded
 
 
+@pytest.mark.feature("D5")
 def test_a_dict_is_refused_with_a_hint(there: MemorySubmitter) -> None:
     with pytest.raises(TypeError, match=r"unmapped\(a\)"):
         show.map({"x": 1}, deferred=True)
@@ -104,6 +110,7 @@ def test_what_does_not_fit_the_signature_is_refused(there: MemorySubmitter) -> N
     assert not there.recorded
 
 
+@pytest.mark.feature("D4")
 def test_an_empty_iterable_gives_an_empty_list(there: MemorySubmitter) -> None:
     runs = show.map([], deferred=True)
 
@@ -113,6 +120,7 @@ def test_an_empty_iterable_gives_an_empty_list(there: MemorySubmitter) -> None:
     assert not there.recorded
 
 
+@pytest.mark.feature("D5")
 def test_runs_are_recorded_by_the_thousand_and_come_back_in_order(there: MemorySubmitter) -> None:
     runs = show.map(range(2500), deferred=True)
 

@@ -42,6 +42,7 @@ def run(local: LocalModules, file: Path, arrived_s: float) -> object:
     return value
 
 
+@pytest.mark.feature("W9")
 def test_an_edited_module_is_seen_by_the_next_run_that_arrives(file: Path) -> None:
     local = LocalModules()
     assert run(local, file, time.monotonic()) == 1

@@ -84,6 +84,7 @@ def test_a_function_of_a_module_travels_by_reference() -> None:
     assert len(code) < 200
 
 
+@pytest.mark.feature("D8")
 def test_a_captured_name_that_cannot_travel_is_named() -> None:
     f = in_notebook("def f():\n    return model\n", "f", model=Holder(engine=Holder(lock=threading.Lock())))
 
@@ -91,6 +92,7 @@ def test_a_captured_name_that_cannot_travel_is_named() -> None:
         pickling.dump_function(f)
 
 
+@pytest.mark.feature("D8")
 def test_a_closure_that_cannot_travel_is_named() -> None:
     lock = threading.Lock()
 
@@ -113,6 +115,7 @@ def test_a_closure_that_cannot_travel_is_named() -> None:
         ((i for i in ()), "argument x cannot be pickled.*generator"),
     ],
 )
+@pytest.mark.feature("D8")
 def test_an_argument_that_cannot_travel_is_named_with_the_way_to_it(value: Any, words: str) -> None:
     with pytest.raises(NotPicklable, match=words):
         pickling.dump_arguments((1, value), {}, ["y", "x"])

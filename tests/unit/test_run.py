@@ -88,6 +88,7 @@ def test_a_failure_raises_the_original_exception() -> None:
         (State.FAILED, nbtasks.FailedRun),
     ],
 )
+@pytest.mark.feature("R2")
 def test_every_other_ending_raises_its_own_error(
     there: MemorySubmitter, state: State, error: type[Exception]
 ) -> None:
@@ -97,6 +98,7 @@ def test_every_other_ending_raises_its_own_error(
         run.result()
 
 
+@pytest.mark.feature("R1")
 def test_a_time_out_of_waiting_names_run_and_seconds_and_is_silent_in_wait() -> None:
     run = double.delay(1)
 
@@ -116,6 +118,7 @@ def test_a_run_that_is_not_recorded_is_unknown() -> None:
         nbtasks.get_run(uuid4())
 
 
+@pytest.mark.feature("R2")
 def test_every_callback_is_called_once_also_a_late_one(there: MemorySubmitter) -> None:
     seen: list[str] = []
     run = double.delay(1)
@@ -130,6 +133,7 @@ def test_every_callback_is_called_once_also_a_late_one(there: MemorySubmitter) -
     assert seen == ["a", "b", "late", "later"]
 
 
+@pytest.mark.feature("R2")
 def test_a_run_can_be_awaited(there: MemorySubmitter) -> None:
     async def main() -> Any:
         run = double.delay(4)
@@ -163,6 +167,7 @@ def test_show_prints_the_output_outside_of_notebooks(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "a\nb\n<Figure>\n"
 
 
+@pytest.mark.feature("R4")
 def test_cancel_ends_a_run_and_a_list(there: MemorySubmitter) -> None:
     run, runs = double.delay(1), double.map([1, 2], deferred=True)
 
@@ -175,6 +180,7 @@ def test_cancel_ends_a_run_and_a_list(there: MemorySubmitter) -> None:
 # -- many ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("R3")
 def test_wait_gives_done_and_not_done(there: MemorySubmitter) -> None:
     runs = double.map([1, 2, 3], deferred=True)
     there.step()
@@ -185,6 +191,7 @@ def test_wait_gives_done_and_not_done(there: MemorySubmitter) -> None:
     assert nbtasks.wait(runs) == (set(runs), set())
 
 
+@pytest.mark.feature("R3")
 def test_as_completed_gives_runs_as_they_end(there: MemorySubmitter) -> None:
     runs = double.map([1, 2, 3], deferred=True)
     there.end(str(runs[2].id), State.COMPLETED, value=pickling.dumps(6))
@@ -199,6 +206,7 @@ def test_as_completed_gives_up_when_the_time_is_over() -> None:
         list(nbtasks.as_completed(runs, timeout=0.1))
 
 
+@pytest.mark.feature("R3")
 def test_results_are_ordered_and_the_first_failure_is_raised_at_once(there: MemorySubmitter) -> None:
     assert double.map([3, 1, 2], deferred=True).result() == [6, 2, 4]
     runs = double.map([1, -2, 3], deferred=True)

@@ -59,6 +59,7 @@ def names(run: Any) -> list[str]:
     return [state.name for state in run.history]
 
 
+@pytest.mark.feature("D6")
 @pytest.mark.parametrize("one", [double, double_async])
 def test_a_submitted_run_ends_with_its_result_and_no_broker_knows(one: Any, there: MemorySubmitter) -> None:
     run = one.submit(21)
@@ -297,6 +298,7 @@ def test_an_interrupt_never_hits_the_next_run_of_the_thread() -> None:
 # -- the runner ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("D6")
 def test_no_more_than_max_workers_run_at_a_time_and_the_block_waits_for_all() -> None:
     lock, now, most = threading.Lock(), [0], [0]
 

@@ -46,6 +46,7 @@ def spec_of(there: MemorySubmitter, run: Any) -> Any:
 # -- definition ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("T1")
 def test_a_decorator_may_be_bare_called_or_a_function() -> None:
     def f() -> int:
         return 7
@@ -56,12 +57,14 @@ def test_a_decorator_may_be_bare_called_or_a_function() -> None:
         assert made.fn is f
 
 
+@pytest.mark.feature("T1")
 @pytest.mark.parametrize("thing", [3, "f", None, add])
 def test_what_cannot_be_called_or_is_a_task_already_is_refused(thing: Any) -> None:
     with pytest.raises(TypeError):
         Task(thing)
 
 
+@pytest.mark.feature("T2")
 def test_name_key_and_description_come_from_the_function() -> None:
     assert add.name == "add"
     assert add.key == f"{HERE}:add"
@@ -113,6 +116,7 @@ def test_a_bad_option_is_refused_at_definition_and_in_with_options(
         add.with_options(**given)
 
 
+@pytest.mark.feature("T5")
 def test_with_options_copies_everything_and_aliases_nothing() -> None:
     other = add.with_options(name="sum", retries=0, tags=["a"])
 
@@ -126,6 +130,7 @@ def test_a_timeout_can_be_taken_away_again() -> None:
     assert add.with_options(timeout_seconds=3).with_options(timeout_seconds=None).timeout_seconds is None
 
 
+@pytest.mark.feature("T3")
 def test_the_key_of_a_script_is_its_stem_and_of_a_notebook_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     def f() -> None: ...
 
@@ -140,6 +145,7 @@ def test_the_key_of_a_script_is_its_stem_and_of_a_notebook_notebook(monkeypatch:
 # -- plain calls --------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("T4")
 def test_a_call_runs_here_and_submits_nothing(there: MemorySubmitter) -> None:
     assert add(1, b=2) == 3
     assert add.fn(1) == 2
@@ -203,6 +209,7 @@ def test_a_timeout_error_of_the_users_own_stays_one() -> None:
     assert not isinstance(caught.value, nbtasks.TimedOut)
 
 
+@pytest.mark.feature("T1")
 def test_generators_methods_and_callable_objects_are_called() -> None:
     class Model:
         def __init__(self, factor: int) -> None:
@@ -225,6 +232,7 @@ def test_generators_methods_and_callable_objects_are_called() -> None:
     assert task(functools.partial(max, 3), name="most")(2) == 3
 
 
+@pytest.mark.feature("T14")
 def test_prints_of_a_call_are_logged_and_other_files_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
     @task(log_prints=True)
     def talks() -> None:
@@ -265,6 +273,7 @@ def test_delay_records_a_run_and_says_so(there: MemorySubmitter, capsys: pytest.
     assert capsys.readouterr().err.endswith(" | INFO    | nbtasks.tasks - Created task run 'add'.\n")
 
 
+@pytest.mark.feature("D1")
 @pytest.mark.parametrize(("args", "kwargs"), [((), {}), ((1, 2, 3), {}), ((1,), {"a": 1}), ((1,), {"c": 1})])
 def test_what_does_not_fit_is_a_type_error_and_no_run_exists(
     there: MemorySubmitter, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -275,6 +284,7 @@ def test_what_does_not_fit_is_a_type_error_and_no_run_exists(
     assert not there.recorded
 
 
+@pytest.mark.feature("D1")
 def test_positional_keyword_and_variadic_arguments_arrive_the_same(there: MemorySubmitter) -> None:
     @task
     def everything(a: int, /, b: int, *rest: int, c: int = 3, **more: int) -> Any:
@@ -284,6 +294,7 @@ def test_positional_keyword_and_variadic_arguments_arrive_the_same(there: Memory
     assert everything.delay(1, b=2).result() == (1, 2, (), 3, {})
 
 
+@pytest.mark.feature("T2", "T5")
 def test_options_and_ambient_tags_travel_with_the_run(there: MemorySubmitter) -> None:
     chosen = add.with_options(
         name="sum", tags=["a"], retries=5, retry_delay_seconds=1, timeout_seconds=9, crash_retries=2,
@@ -336,6 +347,7 @@ def test_a_method_is_delayed_with_its_object(there: MemorySubmitter) -> None:
     assert Model(3).times.delay(2).result() == 6
 
 
+@pytest.mark.feature("D1")
 def test_delay_works_inside_a_running_event_loop_and_for_async_tasks(there: MemorySubmitter) -> None:
     @task
     async def double(x: int) -> int:
@@ -348,6 +360,7 @@ def test_delay_works_inside_a_running_event_loop_and_for_async_tasks(there: Memo
     assert len(there.recorded) == 1
 
 
+@pytest.mark.feature("D9")
 def test_the_parent_is_recorded_only_of_runs_that_are(there: MemorySubmitter) -> None:
     parent = context.RunContext("01990000-0000-7000-8000-0000000000ab", "p", 1)
     with context.running(parent):
@@ -416,6 +429,7 @@ def test_nbtasks_imports_no_name_before_it_is_used() -> None:
 # -- the long form ------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("D3")
 def test_apply_async_gives_arguments_and_options_of_one_run(there: MemorySubmitter) -> None:
     run = add.apply_async((1,), {"b": 2}, tags=["once"], retries=7, crash_retries=1, name="other")
 
@@ -428,6 +442,7 @@ def test_apply_async_gives_arguments_and_options_of_one_run(there: MemorySubmitt
     assert add.retries == 2
 
 
+@pytest.mark.feature("D3")
 @pytest.mark.parametrize("word", ["key", "nonsense"])
 def test_apply_async_refuses_an_option_that_there_is_not(there: MemorySubmitter, word: str) -> None:
     with pytest.raises(TypeError, match=rf"add.apply_async\(\) has no option '{word}'"):
