@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nbtasks.context import current_run, set_default, tags
+from nbtasks.context import current_run, progress, set_default, tags
 from nbtasks.core.version import VERSION as __version__
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ __all__ = [
     "limit",
     "limits",
     "load_ipython_extension",
+    "progress",
     "quote",
     "rate_limit",
     "runs",

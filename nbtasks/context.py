@@ -7,6 +7,7 @@ thread of execution and which otherwise is the process's default client.
 from __future__ import annotations
 
 import inspect
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +19,8 @@ from uuid import UUID
 
 from nbtasks.core.messages import Ended, Message, NewRun, RunFilter, RunId, RunInfo, Spec, Terms
 from nbtasks.core.payload import Payload
+
+PROGRESS_CHARACTERS_MAX = 200  # of the text of a progress
 
 
 class Fate:
@@ -223,6 +226,10 @@ def waiting(runs: Callable[[], Sequence[RunId]]) -> Iterator[None]:
 # -- inside a run -------------------------------------------------------------------------------------
 
 
+def unheard(done: float, total: float, text: str) -> None:
+    """Who is told of the progress of a call that nobody looks at."""
+
+
 @dataclass(frozen=True)
 class RunContext:
     """The run that this code is part of.
@@ -239,6 +246,8 @@ class RunContext:
         False: a plain call of the task, of which no broker knows.
     token
         The number of the attempt as the broker counts, those without user code included.
+    report
+        Told how far the code is: done, total (0: not known), text.
     """
 
     run: RunId
@@ -249,6 +258,7 @@ class RunContext:
     is_recorded: bool = True
     token: int = 0
     task_key: str = ""
+    report: Callable[[float, float, str], object] = field(default=unheard, repr=False)
 
     @cached_property
     def id(self) -> UUID:
@@ -285,6 +295,37 @@ def parent_id() -> RunId:
     """The recorded run that this code is part of; "" if there is none."""
     run = _current.get()
     return run.run if run is not None and run.is_recorded else ""
+
+
+def progress(done: float, total: float | None = None, text: str = "") -> None:
+    """Show how far the run is that this code is part of; outside of runs nothing happens.
+
+    It may be called as often as one likes: what is shown changes a few times a second.
+
+    Parameters
+    ----------
+    done
+        How much is done, in any unit, from 0 on.
+    total
+        How much there is; None: that is not known.
+    text
+        What is being done, in a few words.
+
+    Raises
+    ------
+    TypeError, ValueError
+        What is given is no number, is negative or not finite.
+    """
+    for name, number in (("done", done), ("total", total)):
+        if number is None and name == "total":
+            continue
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise TypeError(f"{name} is a number, not {number!r}")
+        if not 0 <= number < math.inf:
+            raise ValueError(f"{name} is a finite number from 0 on, not {number!r}")
+    run = _current.get()
+    if run is not None:
+        run.report(float(done), float(total or 0.0), str(text)[:PROGRESS_CHARACTERS_MAX])
 
 
 class running:

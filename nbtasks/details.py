@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from nbtasks import views
 
@@ -52,6 +52,8 @@ def run_lines(record: Mapping[str, Any], now_s: float) -> list[str]:
     message = f": {views.first_line(record['message'])}" if record["message"] else ""
     lines = [f"run      {record['id']}", f"task     {record['name']} ({record['task']})"]
     lines.append(f"state    {shape} {record['state']}{message}")
+    if told := record["progress"]:
+        lines.append(f"progress {views.progress_text(_Progress(**told))}")
     lines += [f"tags     {', '.join(record['tags'])}"] if record["tags"] else []
     lines += [f"parent   {record['parent']}"] if record["parent"] else []
     lines += [f"given    {name} = {text}" for name, text in record["parameters"].items()]
@@ -62,6 +64,12 @@ def run_lines(record: Mapping[str, Any], now_s: float) -> list[str]:
     if record["output_tail"] and not record["error"]:
         lines += ["", *record["output_tail"]]
     return lines
+
+
+class _Progress(NamedTuple):
+    done: float
+    total: float | None
+    text: str
 
 
 def status_record(status: Any) -> dict[str, Any]:

@@ -60,6 +60,15 @@ class StateLike(Protocol):
     def timestamp(self) -> datetime: ...
 
 
+class ProgressLike(Protocol):
+    @property
+    def done(self) -> float: ...
+    @property
+    def total(self) -> float | None: ...
+    @property
+    def text(self) -> str: ...
+
+
 class RunLike(Protocol):
     """What a row is made of; `nbtasks.Run` has it."""
 
@@ -75,6 +84,8 @@ class RunLike(Protocol):
     def state(self) -> Any: ...
     @property
     def attempts(self) -> Sequence[Any]: ...
+    @property
+    def progress(self) -> Any: ...
 
 
 class Row(NamedTuple):
@@ -93,6 +104,7 @@ class Row(NamedTuple):
     end: float = 0.0  # UNIX seconds of the end of the last attempt; 0: not ended
     worker: str = ""
     pid: int = 0
+    progress: ProgressLike | None = None
 
     @property
     def is_final(self) -> bool:
@@ -119,6 +131,7 @@ def row(run: RunLike) -> Row:
         end=_unix_s(last.end) if last else 0.0,
         worker=last.worker if last else "",
         pid=last.pid if last else 0,
+        progress=run.progress if last else None,
     )
 
 
@@ -138,6 +151,9 @@ def record(run: Row) -> dict[str, Any]:
         "end": run.end or None,
         "worker": run.worker or None,
         "pid": run.pid or None,
+        "progress": {"done": run.progress.done, "total": run.progress.total, "text": run.progress.text}
+        if run.progress
+        else None,
     }
 
 
@@ -181,6 +197,19 @@ def duration(seconds: float | None) -> str:
         return f"{minutes} min {rest_s:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def progress_text(progress: ProgressLike) -> str:
+    """How far a run is: "42 % (42 of 100), epoch 3"."""
+    done = _number(progress.done)
+    if progress.total:
+        percent = min(100, int(100 * progress.done / progress.total))
+        done = f"{percent} % ({done} of {_number(progress.total)})"
+    return f"{done}, {progress.text}" if progress.text else done
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
 
 
 def size(number_bytes: int) -> str:
@@ -332,6 +361,7 @@ def run_html(run: Row, now_s: float) -> str:
     """A run as a small block: state, call, what it took, where, and how it failed."""
     facts = [f"attempt {run.attempts}"] if run.attempts > 1 else []
     facts += [duration(took_s(run, now_s))] if run.start else []
+    facts += [progress_text(run.progress)] if run.progress else []
     facts += [f"worker pid {run.pid}"] if run.pid else []
     facts += [", ".join(run.tags)] if run.tags else []
     box = _BOX.format(colour=COLOURS.get(run.type, UNKNOWN_COLOUR))

@@ -17,6 +17,7 @@ from nbtasks.core.hooks import Hooks
 from nbtasks.core.ledger import Ledger
 from nbtasks.core.limits import TagLimits
 from nbtasks.core.messages import (
+    Acked,
     Exited,
     Finished,
     Interrupt,
@@ -25,6 +26,7 @@ from nbtasks.core.messages import (
     OutputKept,
     PeerId,
     Printed,
+    Progressed,
     Returned,
     RunId,
     Started,
@@ -145,8 +147,9 @@ class Attempts:
             return record
         return None
 
-    def acked(self, worker: PeerId, key: Key) -> None:
-        if (record := self.current(worker, key)) and (seat := self._staff.seats.get(worker)):
+    def acked(self, worker: PeerId, message: Acked, now: Now) -> None:
+        record = self.current(worker, (message.run, message.attempt))
+        if record and (seat := self._staff.seats.get(worker)):
             seat.unacked.discard(record.run)
 
     def started(self, worker: PeerId, message: Started, now: Now) -> None:
@@ -156,7 +159,7 @@ class Attempts:
         self._charge(record, message.at)
         self._arm_deadline(record, now)
 
-    def printed(self, worker: PeerId, message: Printed) -> None:
+    def printed(self, worker: PeerId, message: Printed, now: Now) -> None:
         record = self.current(worker, (message.run, message.attempt))
         if record is None:
             self._send(worker, OutputKept(message.run, message.attempt, message.number))
@@ -167,6 +170,11 @@ class Attempts:
             self._ledger.touch(record)
         self._send(worker, OutputKept(message.run, message.attempt, record.chunks))
 
+    def progressed(self, worker: PeerId, message: Progressed, now: Now) -> None:
+        record = self.current(worker, (message.run, message.attempt))
+        if record is not None and record.started:
+            self._ledger.progress(record, message.progress)
+
     def finished(self, worker: PeerId, message: Finished, now: Now) -> None:
         record = self.current(worker, (message.run, message.attempt))
         if record is None:
@@ -176,6 +184,8 @@ class Attempts:
             return  # its output comes first; the worker says everything again
         self._charge(record, message.start)
         self._staff.ran(record, message.end - message.start)
+        if message.progress:
+            self._ledger.progress(record, message.progress)
         self._keep(worker, Kept(message.run, message.attempt), now)
         self._conclude(record, message.outcome, message.message, message.value, message.end, now, message)
         if record.state is State.COMPLETED and (key := message.cache_key or record.terms.cache_key):
@@ -246,7 +256,7 @@ class Attempts:
             if isinstance(word, Finished):
                 self.finished(seat.record.worker, word, now)
             else:
-                self.printed(seat.record.worker, word)
+                self.printed(seat.record.worker, word, now)
         marked = {(held.run, held.attempt) for held in exited.held if held.started}
         for record in list(seat.held.values()):
             key = (record.run, record.attempt)

@@ -45,6 +45,7 @@ from nbtasks.core.messages import (
     Occupy,
     PeerId,
     Printed,
+    Progressed,
     Prune,
     Returned,
     RunId,
@@ -160,7 +161,7 @@ class Broker:
         )  # fmt: skip
         self._events = Events(boot, self._ledger, self._staff, self._timers, newest)
         self._idle_from: float | None = now.mono_s
-        self._handlers: dict[type, Callable[[Any, PeerId, Now], None]] = {
+        self._handlers: dict[type, Callable[[PeerId, Any, Now], None]] = {
             Submit: self._on_submit,
             Watch: self._on_watch,
             Noted: self._on_noted,
@@ -181,11 +182,12 @@ class Broker:
             Prune: self._on_query,
             StopBroker: self._on_stop,
             SetPool: self._on_set_pool,
-            Acked: self._on_acked,
-            Started: self._on_started,
-            Printed: self._on_printed,
-            Finished: self._on_finished,
-            Returned: self._on_returned,
+            Acked: self._attempts.acked,
+            Started: self._attempts.started,
+            Printed: self._attempts.printed,
+            Progressed: self._attempts.progressed,
+            Finished: self._attempts.finished,
+            Returned: self._attempts.returned,
         }
 
     def restore(
@@ -243,7 +245,7 @@ class Broker:
         if not self._presence.knows(peer):
             self._send(peer, Stranger(self._boot))
             return
-        self._handlers[type(message)](message, peer, now)
+        self._handlers[type(message)](peer, message, now)
 
     def adopt(self, message: Submit, now: Now) -> None:
         """Take a promised submit that was read from an outbox; its sender may be gone."""
@@ -348,66 +350,49 @@ class Broker:
 
     # -- from clients ----------------------------------------------------------------------------------
 
-    def _on_submit(self, message: Submit, peer: PeerId, now: Now) -> None:
+    def _on_submit(self, peer: PeerId, message: Submit, now: Now) -> None:
         self._intake.submit(message, peer, now)
 
-    def _on_watch(self, message: Watch, peer: PeerId, now: Now) -> None:
+    def _on_watch(self, peer: PeerId, message: Watch, now: Now) -> None:
         self._finals.watch_all(peer, message.runs, self._ledger.runs, now, self._ledger.out)
         self._send(peer, Done(message.request))
 
-    def _on_noted(self, message: Noted, peer: PeerId, now: Now) -> None:
+    def _on_noted(self, peer: PeerId, message: Noted, now: Now) -> None:
         self._finals.noted(peer, message.session, message.upto, now, self._ledger.out)
 
-    def _on_beat(self, message: Beat, peer: PeerId, now: Now) -> None:
+    def _on_beat(self, peer: PeerId, message: Beat, now: Now) -> None:
         if message.boot not in ("", self._boot):
             # a Hello to a former broker came late, and what was said to that one never reached us
             self._send(peer, Stranger(self._boot))
 
-    def _on_cancel(self, message: Cancel, peer: PeerId, now: Now) -> None:
+    def _on_cancel(self, peer: PeerId, message: Cancel, now: Now) -> None:
         for run in message.runs:
             if record := self._ledger.runs.get(run):
                 self._attempts.cancel(record, now)
         self._send(peer, Done(message.request))
 
-    def _on_query(self, message: Any, peer: PeerId, now: Now) -> None:
+    def _on_query(self, peer: PeerId, message: Any, now: Now) -> None:
         self._ledger.out.sends.append(Look(peer, message))
 
-    def _on_get_board(self, message: GetBoard, peer: PeerId, now: Now) -> None:
+    def _on_get_board(self, peer: PeerId, message: GetBoard, now: Now) -> None:
         self._send(peer, BoardFound(message.request, self._events.board()))
 
-    def _on_stop(self, message: StopBroker, peer: PeerId, now: Now) -> None:
+    def _on_stop(self, peer: PeerId, message: StopBroker, now: Now) -> None:
         self._send(peer, Done(message.request))
         self._presence.close(message.drain_s, now)
 
-    def _on_waits(self, message: Waits, peer: PeerId, now: Now) -> None:
+    def _on_waits(self, peer: PeerId, message: Waits, now: Now) -> None:
         answer, lender = self._credit.waits(message, now)
         if lender is not None:
             self._dispatcher.give_back_behind(lender, now)
         self._send(peer, answer)
 
-    def _on_limits(self, message: Message, peer: PeerId, now: Now) -> None:
+    def _on_limits(self, peer: PeerId, message: Message, now: Now) -> None:
         if answer := self._slots.answer(peer, message, now):
             self._send(peer, answer)
 
-    def _on_set_pool(self, message: SetPool, peer: PeerId, now: Now) -> None:
+    def _on_set_pool(self, peer: PeerId, message: SetPool, now: Now) -> None:
         self._send(peer, self._presence.set_pool(message, now))
-
-    # -- from workers ----------------------------------------------------------------------------------
-
-    def _on_acked(self, message: Acked, peer: PeerId, now: Now) -> None:
-        self._attempts.acked(peer, (message.run, message.attempt))
-
-    def _on_started(self, message: Started, peer: PeerId, now: Now) -> None:
-        self._attempts.started(peer, message, now)
-
-    def _on_printed(self, message: Printed, peer: PeerId, now: Now) -> None:
-        self._attempts.printed(peer, message)
-
-    def _on_finished(self, message: Finished, peer: PeerId, now: Now) -> None:
-        self._attempts.finished(peer, message, now)
-
-    def _on_returned(self, message: Returned, peer: PeerId, now: Now) -> None:
-        self._attempts.returned(peer, message, now)
 
     # -- time ------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from nbtasks.core.messages import (
     BoardRow,
     BoardWorker,
     Moment,
+    Progress,
     RunChanged,
     RunId,
     RunInfo,
@@ -225,7 +226,8 @@ def _task_counts(tallies: list[Tally], rest: Tally) -> list[TaskCounts]:
 
 def steps(history: tuple[object, ...], attempts: tuple[Attempt, ...]) -> int:
     """A number that grows with each change of a run that observers are told; read from its row alone."""
-    return len(history) + sum(2 if attempt.end else 1 for attempt in attempts)
+    told = (attempt.progress.number for attempt in attempts if attempt.progress)
+    return len(history) + sum(2 if attempt.end else 1 for attempt in attempts) + sum(told)
 
 
 def _cut(message: str) -> str:
@@ -240,6 +242,10 @@ def _times(attempts: tuple[Attempt, ...]) -> tuple[float, float, str, int]:
     return attempts[0].start, attempts[-1].end, attempts[-1].worker, attempts[-1].pid
 
 
+def _progress(attempts: tuple[Attempt, ...]) -> Progress | None:
+    return attempts[-1].progress if attempts else None
+
+
 def _label(history: tuple[Moment, ...]) -> str:
     return history[-1].label if history else ""
 
@@ -248,7 +254,7 @@ def row_of_record(r: RunRecord) -> BoardRow:
     start, end, worker, pid = _times(r.attempts)
     return BoardRow(
         r.run, r.name, r.state.value, _cut(r.message), r.submitted, r.at, start, end, worker, pid,
-        len(r.attempts), _label(r.history),
+        len(r.attempts), _label(r.history), _progress(r.attempts),
     )  # fmt: skip
 
 
@@ -256,21 +262,21 @@ def row_of_info(r: RunInfo) -> BoardRow:
     start, end, worker, pid = _times(r.attempts)
     return BoardRow(
         r.run, r.name, r.state, _cut(r.message), r.submitted, r.at, start, end, worker, pid,
-        len(r.attempts), _label(r.history),
+        len(r.attempts), _label(r.history), _progress(r.attempts),
     )  # fmt: skip
 
 
 def changed_of_record(r: RunRecord) -> RunChanged:
     return RunChanged(
         r.run, steps(r.history, r.attempts), r.state.value, _cut(r.message), r.submitted, r.at,
-        *_times(r.attempts), len(r.attempts), _label(r.history),
+        *_times(r.attempts), len(r.attempts), _label(r.history), _progress(r.attempts),
     )  # fmt: skip
 
 
 def changed_of_info(r: RunInfo) -> RunChanged:
     return RunChanged(
         r.run, steps(r.history, r.attempts), r.state, _cut(r.message), r.submitted, r.at,
-        *_times(r.attempts), len(r.attempts), _label(r.history),
+        *_times(r.attempts), len(r.attempts), _label(r.history), _progress(r.attempts),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from nbtasks.core.messages import Attempt, Moment, NewRun, PeerId, RunId, Spec, Submit, Terms
+from nbtasks.core.messages import Attempt, Moment, NewRun, PeerId, Progress, RunId, Spec, Submit, Terms
 from nbtasks.core.records import NewRow, Output, RunRecord
 from nbtasks.core.retention import Past
 from nbtasks.core.states import FINAL, TYPES, Cause, State, StateType, move
@@ -215,6 +215,16 @@ class Ledger:
                 self.observe(record)
         else:
             self.change(record, Cause.STARTED, start)
+
+    def progress(self, record: RunRecord, progress: Progress) -> None:
+        """The code of the charged attempt is so far; an older word changes nothing."""
+        last = record.attempts[-1]
+        if last.progress is not None and last.progress.number >= progress.number:
+            return
+        record.attempts = (*record.attempts[:-1], msgspec.structs.replace(last, progress=progress))
+        self.touch(record)
+        if self.observe is not None:
+            self.observe(record)
 
     def end_attempt(self, record: RunRecord, end: float, outcome: str) -> None:
         """Close the row of the charged attempt; it must have been charged."""

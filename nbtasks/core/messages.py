@@ -112,6 +112,15 @@ class Held(Part, frozen=True):
     hooks: str = ""  # those for its ending that it began to run
 
 
+class Progress(Part, frozen=True):
+    """How far the code of an attempt says that it is."""
+
+    number: int  # of this word, from 1 within the attempt
+    done: float
+    total: float = 0.0  # 0: not known
+    text: str = ""
+
+
 class Attempt(Part, frozen=True):
     """One charged attempt, as shown to users."""
 
@@ -121,6 +130,7 @@ class Attempt(Part, frozen=True):
     start: float  # UNIX seconds
     end: float = 0.0  # UNIX seconds; 0: not ended
     outcome: str = ""
+    progress: Union[Progress, None] = None
 
 
 class Moment(Part, frozen=True):
@@ -200,6 +210,7 @@ class BoardRow(Part, frozen=True):
     pid: int = 0
     attempts: int = 0
     label: str = ""  # the user's name for the state
+    progress: Union[Progress, None] = None  # of the last attempt
 
 
 class BoardWorker(Part, frozen=True):
@@ -570,6 +581,7 @@ class RunChanged(Message, frozen=True):
     pid: int
     attempts: int
     label: str = ""  # the user's name for the state
+    progress: Union[Progress, None] = None  # of the last attempt
 
 
 class Done(Message, frozen=True):
@@ -697,6 +709,14 @@ class Printed(Message, frozen=True):
     body: bytes  # JSON array of nbformat outputs
 
 
+class Progressed(Message, frozen=True):
+    """The code of an attempt is so far; said now and then, each tells the whole."""
+
+    run: RunId
+    attempt: int
+    progress: Progress
+
+
 class Finished(Message, frozen=True):
     """An attempt ended. It counts once all its `chunks` of output are recorded."""
 
@@ -712,6 +732,7 @@ class Finished(Message, frozen=True):
     label: str = ""  # the name of the state that user code returned, if it gave one
     hooks: str = ""  # those for this ending that it began to run
     cache_key: str = ""  # under which the result is found from now on; "": by that of the run, if it has one
+    progress: Union[Progress, None] = None  # the last word of its code
 
 
 class Returned(Message, frozen=True):
@@ -775,7 +796,7 @@ class ExitNoted(Message, frozen=True):
 ToBroker = Union[
     HelloClient, HelloWorker, HelloPool, Left, Submit, Watch, Noted, Beat, Cancel, GetRuns, GetRun,
     GetValue, GetCached, GetOutput, GetStatus, GetBoard, Prune, StopBroker, SetPool, Waits, SetLimit,
-    GetLimits, Occupy, Vacate, Acked, Started, Printed, Finished, Returned, Draining, Exited,
+    GetLimits, Occupy, Vacate, Acked, Started, Printed, Progressed, Finished, Returned, Draining, Exited,
 ]  # fmt: skip
 ToClient = Union[
     Welcome, Stranger, Rejected, Accepted, Refused, Ended, Missing, Closed, Runs, RunFound, Value, Output,

@@ -24,6 +24,8 @@ from nbtasks.core.messages import (
     Message,
     OutputKept,
     Printed,
+    Progress,
+    Progressed,
     Push,
     Rejected,
     Returned,
@@ -41,6 +43,7 @@ FINISHED_S_MAX = 5.0
 ACK_S = 0.005  # an Acked or Started waits so long for a Finished that it can travel with
 FINISHED_HOLD_S = 0.002  # a Finished waits so long for others, but only if the next run begins at once
 MARKED_MAX = 60  # attempts begun from the oldest that is not recorded on; fewer than a marker has slots
+PROGRESS_S = 0.2  # between two words about the progress of a run
 BEAT_S = 5.0  # a Beat so often, so that a broker that lost us can say Stranger
 DONE_MAX = 10_000  # attempts remembered as over, so that a late copy of their push is not executed
 
@@ -69,6 +72,8 @@ class Worker:
         self._started_at = 0.0  # UNIX seconds; 0: user code of the current attempt has not begun
         self._chunks: list[Printed] = []  # of the current attempt, not kept yet
         self._printed = 0
+        self._progress: Progress | None = None  # of the current attempt
+        self.progress_at = 0.0  # mono seconds, from when on another word about it is welcome
         self._broken = ""  # reason for which the current attempt was interrupted
         self._endings: dict[Key, _Ending] = {}
         self._says: dict[Key, Message] = {}  # of each attempt the newest fact, which may wait for company
@@ -173,6 +178,7 @@ class Worker:
         self._current = self._waiting.popleft()
         self._begun += 1
         self._printed, self._chunks, self._broken, self._started_at = 0, [], "", 0.0
+        self._progress = None
         return self._current
 
     def _marks_all(self) -> bool:
@@ -194,6 +200,15 @@ class Worker:
         chunk = Printed(self._current.run, self._current.attempt, self._printed, body)
         self._chunks.append(chunk)
         return Effects(sends=[*self._flush_says(), chunk] if self._boot else [])
+
+    def progressed(self, done: float, total: float, text: str, now: Now) -> Effects:
+        """The code of the taken attempt says how far it is; not to be called before `progress_at`."""
+        assert self._current is not None
+        number = self._progress.number + 1 if self._progress else 1
+        self._progress = Progress(number, done, total, text)
+        self.progress_at = now.mono_s + PROGRESS_S
+        word = Progressed(self._current.run, self._current.attempt, self._progress)
+        return Effects(sends=[*self._flush_says(), word] if self._boot else [])
 
     def ended(
         self,
@@ -223,7 +238,9 @@ class Worker:
             label,
             hooks,
             cache_key,
+            self._progress,
         )
+        self._progress = None
         self._remember((push.run, push.attempt))
         self._endings[push.run, push.attempt] = _Ending(
             finished, self._chunks, self._begun, now.mono_s + FINISHED_S
@@ -324,6 +341,8 @@ class Worker:
         """Say again what the broker should know of the run that executes; a deadline counts from Started."""
         if self._current and self._started_at:
             effects.sends.append(Started(self._current.run, self._current.attempt, self._started_at))
+            if self._progress:
+                effects.sends.append(Progressed(self._current.run, self._current.attempt, self._progress))
         effects.sends += self._chunks
 
     def _say_soon(self, message: Acked | Started | Finished, now: Now, wait_s: float) -> None:

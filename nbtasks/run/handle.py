@@ -49,6 +49,19 @@ class RunState(NamedTuple):
         return f"{self.name}({self.message!r})" if self.message else f"{self.name}()"
 
 
+class RunProgress(NamedTuple):
+    """How far the code of a run says that it is."""
+
+    done: float
+    total: float | None  # None: not known
+    text: str
+
+    @property
+    def fraction(self) -> float | None:
+        """Between 0 and 1; None if the total is not known."""
+        return min(1.0, self.done / self.total) if self.total else None
+
+
 class RunAttempt(NamedTuple):
     """One attempt whose user code started."""
 
@@ -139,6 +152,13 @@ class Run(Upstream):
     @property
     def attempts(self) -> list[RunAttempt]:
         return [_attempt(attempt) for attempt in self._recorded().attempts]
+
+    @property
+    def progress(self) -> RunProgress | None:
+        """How far its code said that it is, last; None if it never did."""
+        attempts = self._recorded().attempts
+        told = attempts[-1].progress if attempts else None
+        return RunProgress(told.done, told.total or None, told.text) if told else None
 
     @property
     def parent(self) -> UUID | None:

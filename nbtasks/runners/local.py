@@ -24,7 +24,7 @@ from nbtasks.context import Fate
 from nbtasks.core.messages import Ended, Moment, Need, RunId, Spec
 from nbtasks.core.states import FINAL, TYPES, Cause, State, StateType, move
 from nbtasks.errors import CancelledRun, CrashedRun, NotPicklable, TimedOut, UnknownRun
-from nbtasks.run.handle import Run, RunAttempt, RunState
+from nbtasks.run.handle import Run, RunAttempt, RunProgress, RunState
 from nbtasks.runners.interrupts import Interrupted, Interruptible
 from nbtasks.states import Returned
 
@@ -51,6 +51,9 @@ class Course:
 
     def returned(self, state: Returned) -> None:
         """User code says itself how the run ends."""
+
+    def progressed(self, done: float, total: float, text: str) -> None:
+        """User code says how far it is."""
 
     @property
     def is_stopped(self) -> bool:
@@ -92,6 +95,7 @@ class LocalRun(Run, Course):
         self._result: Any = None
         self._error: BaseException | None = None
         self._own_timeout: Exception | None = None
+        self._progress: RunProgress | None = None
         self._returned: Returned | None = None
         self._never = never
         self._stop = Interruptible()
@@ -112,6 +116,10 @@ class LocalRun(Run, Course):
     @property
     def attempts(self) -> list[RunAttempt]:
         return list(self._attempts)
+
+    @property
+    def progress(self) -> RunProgress | None:
+        return self._progress
 
     @property
     def parent(self) -> UUID | None:
@@ -283,6 +291,7 @@ class LocalRun(Run, Course):
             if self._stopped.is_set():
                 raise Interrupted
             self._move(Cause.STARTED)
+            self._progress = None
             self._attempts.append(RunAttempt(attempt, "", os.getpid(), _now(), None, ""))
 
     def timed_out(self, error: Exception) -> None:
@@ -290,6 +299,9 @@ class LocalRun(Run, Course):
 
     def returned(self, state: Returned) -> None:
         self._returned = state
+
+    def progressed(self, done: float, total: float, text: str) -> None:
+        self._progress = RunProgress(done, total or None, text)
 
     @property
     def is_stopped(self) -> bool:

@@ -118,6 +118,7 @@ class LocalCall:
             bind=lambda: self._parameters,
             is_recorded=False,
             task_key=self._spec.key,
+            report=lambda done, total, text: self._course.progressed(done, total, text),
         )
         return Around(lambda: self._task, run, self._given)
 

@@ -28,6 +28,7 @@ from nbtasks.wire.marker import Marker
 from nbtasks.worker.upstream import Upstreams
 
 Bind = Callable[[], Mapping[str, Any]]
+Report = Callable[[float, float, str], object]
 
 
 class Outcome(NamedTuple):
@@ -51,10 +52,13 @@ class Aftermath:
     ----------
     broken
         Why the attempt was interrupted; "": it was not.
+    report
+        Told how far the code says that it is.
     """
 
-    def __init__(self, push: Push, marker: Marker, broken: Callable[[], str]) -> None:
+    def __init__(self, push: Push, marker: Marker, broken: Callable[[], str], report: Report) -> None:
         self._push = push
+        self._report = report
         self._marker = marker
         self._broken = broken
         self._around: Around | None = None
@@ -64,7 +68,7 @@ class Aftermath:
     def inside(self, code: Code, bind: Bind) -> Iterator[None]:
         """Around the function: it is a run, and hooks may tell that it begins."""
         push = self._push
-        run = _context(push, push.run, push.name, push.number, bind)
+        run = _context(push, push.run, push.name, push.number, bind, self._report)
         self._around = Around(partial(Task.of_spec, code.function, push.spec, code.around), run, code.around)
         with context.running(run):
             if self._around.has(RUNNING):
@@ -113,9 +117,13 @@ def run_hooks_of(subject: Subject, push: Push, code: Code, blobs: Blobs) -> None
         around.ask(push.spec.hook, state, inside=own)
 
 
-def _context(push: Push, run: RunId, name: str, attempt: int, bind: Bind) -> RunContext:
-    spec = push.spec
-    return RunContext(run, name, attempt, frozenset(spec.tags), bind, token=push.attempt, task_key=spec.key)
+def _context(
+    push: Push, run: RunId, name: str, attempt: int, bind: Bind, report: Report = context.unheard
+) -> RunContext:
+    tags = frozenset(push.spec.tags)
+    return RunContext(
+        run, name, attempt, tags, bind, token=push.attempt, task_key=push.spec.key, report=report
+    )
 
 
 def _parameters(function: Callable[..., Any], push: Push, blobs: Blobs) -> Mapping[str, Any]:

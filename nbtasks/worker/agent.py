@@ -82,6 +82,7 @@ class Agent:
         os.set_blocking(self._wake_writing, False)
         self._main = MainThread.SERVES
         self._since_s = 0.0  # mono seconds
+        self._progress: tuple[float, float, str] | None = None  # of the run; None: said
         self._kept = 0  # output chunks of the current run, in the journal
         self._ready: Ready = []  # as the agent's thread saw it last
         self._look_at = 0.0
@@ -138,6 +139,7 @@ class Agent:
             Of `Finished`, what comes after `end`.
         """
         with self._lock:
+            self._say_progress()
             self._perform(self._machine.ended(outcome, message, value, start, clock.now(), *more))
             self._main, self._since_s = MainThread.WAITS, time.monotonic()
 
@@ -161,6 +163,13 @@ class Agent:
             if self._sockets.has_news():
                 self._wake()  # sending may have swallowed the sign that something came
         return number
+
+    def progressed(self, done: float, total: float, text: str) -> None:
+        """The code of the current run is so far."""
+        # no lock: a signal handler of the run may call this wherever the main thread is
+        is_first, self._progress = self._progress is None, (done, total, text)
+        if is_first:
+            self._wake()
 
     def leave(self) -> None:
         """Take nothing new, and end when nothing is held any more."""
@@ -198,6 +207,11 @@ class Agent:
                 self.wake_main()
                 return
             wake_at = self._machine.wake_at() or PENDING_LIMIT_S
+            if self._progress:
+                if self._machine.progress_at <= time.monotonic():
+                    self._say_progress()
+                else:
+                    wake_at = min(wake_at, self._machine.progress_at)
             kept, self._kept = self._kept, 0
             fds = self._filenos()
         if kept:
@@ -223,6 +237,7 @@ class Agent:
         push = self._machine.take()
         if push:
             self._main, self._since_s, self._kept = MainThread.EXECUTES, time.monotonic(), 0
+            self._progress = None
         return push
 
     def _pump(self, ready: Ready) -> None:
@@ -261,6 +276,12 @@ class Agent:
     def _say(self, effects: Effects) -> None:
         if effects.sends:
             self._sockets.send(effects.sends)
+
+    def _say_progress(self) -> None:
+        """Say the newest word of the current run about its progress, if there is one."""
+        word, self._progress = self._progress, None
+        if word and self._machine.current:
+            self._say(self._machine.progressed(*word, clock.now()))
 
     def _exit(self, status: int) -> None:
         if self.exit_status is None:

@@ -103,7 +103,7 @@ class Executor:
         self._log.finished(push, outcome.word, outcome.message)
 
     def _interruptible(self, push: Push) -> Outcome:
-        after = Aftermath(push, self._marker, lambda: self._agent.broken)
+        after = Aftermath(push, self._marker, lambda: self._agent.broken, self._agent.progressed)
         try:
             try:
                 self._interrupts.open((push.run, push.attempt))

@@ -48,6 +48,7 @@ class Judge:
         self._entered: set[Key] = set()
         self._marked: dict[m.RunId, list[tuple[int, m.PeerId]]] = {}
         self._printed: dict[Key, list[bytes]] = {}
+        self._progress: dict[Key, float] = {}
         self._endings: dict[Key, tuple[str, bytes]] = {}
         self._died: set[m.PeerId] = set()
         self._kept: set[Key] = set()
@@ -91,6 +92,10 @@ class Judge:
 
     def printed(self, key: Key, body: bytes) -> None:
         self._printed.setdefault(key, []).append(body)
+
+    def progressed(self, key: Key, done: float) -> None:
+        """User code says how far it is."""
+        self._progress[key] = done
 
     def left(self, key: Key) -> None:
         """User code is over."""
@@ -280,6 +285,9 @@ class Judge:
             assert key not in self._kept or outcome == "crashed", f"it ended with {outcome}: {short(row)}"
             assert last in self._died or outcome == "crashed", f"nothing crashed: {short(row)}"
         if row.state in (State.COMPLETED, State.FAILED):
+            told = row.attempts[-1].progress
+            last = self._progress.get(key)
+            assert (told.done if told else None) == last, f"said {last}, recorded {told}: {short(row)}"
             chunks = {n: body for s, a, n, body in output.chunks if (s, a) == (row.seq, row.attempt)}
             chunks.update(self._disk.chunks.get((row.seq, row.attempt), {}))
             expected = dict(enumerate(self._printed.get(key, []), start=1))

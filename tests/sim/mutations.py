@@ -748,3 +748,27 @@ def the_newest_run_leaves_too(patch: Patch) -> None:
 @mutation
 def what_somebody_is_to_be_told_leaves(patch: Patch) -> None:
     patch.setattr(Finals, "owed", lambda self: set())
+
+
+# -- progress ------------------------------------------------------------------------------------------
+
+
+@mutation
+def the_last_word_about_progress_is_lost(patch: Patch) -> None:
+    def finished(
+        self: Attempts, worker: str, said: m.Finished, now: Any, real: Any = Attempts.finished
+    ) -> None:
+        real(self, worker, msgspec.structs.replace(said, progress=None), now)
+
+    patch.setattr(Attempts, "finished", finished)
+
+
+@mutation
+def an_attempt_begins_with_the_progress_of_the_last(patch: Patch) -> None:
+    def take(self: Worker, real: Any = Worker.take) -> Any:
+        before = self._progress
+        push = real(self)
+        self._progress = before or m.Progress(1, 9.0)
+        return push
+
+    patch.setattr(Worker, "take", take)

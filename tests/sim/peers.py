@@ -193,6 +193,9 @@ class WorkerProcess(Process):
         for number in range(job.chunks):
             yield job.length_s / (job.chunks + 1)
             self._print(key, f'["{number}"]'.encode())
+            if self.machine.progress_at <= self.world.now().mono_s:
+                self.world.judge.progressed(key, number + 1.0)
+                self.perform(self.machine.progressed(number + 1.0, job.chunks, "", self.world.now()))
         yield job.length_s / (job.chunks + 1)
         while job.must_be_stopped:
             yield 0.5

@@ -28,7 +28,13 @@ def test_a_row_is_read_from_what_a_run_offers() -> None:
     attempt = SimpleNamespace(worker="w-1", pid=7, start=START, end=None)
     state = SimpleNamespace(type=StateType.RUNNING, name="Running", message=None, timestamp=START)
     run = SimpleNamespace(
-        id=ID, name="fit", tags={"b", "a"}, parameters={"depth": "3"}, state=state, attempts=[attempt]
+        id=ID,
+        name="fit",
+        tags={"b", "a"},
+        parameters={"depth": "3"},
+        state=state,
+        attempts=[attempt],
+        progress=None,
     )
 
     row = views.row(run)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nbtasks import views
-from nbtasks.core.messages import Board, BoardRow, RunChanged, TaskCounts
+from nbtasks.core.messages import Board, BoardRow, Progress, RunChanged, TaskCounts
 from nbtasks.core.states import FINAL, State, StateType
 
 BYTES_MAX = 20_000  # of one update
@@ -58,6 +58,7 @@ def run(seen: RunChanged, name: str, call: str, now_s: float, note: str = "") ->
         "end": seen.end,
         "attempts": seen.attempts,
         "pid": seen.pid,
+        **_progress(seen.progress),
         "note": note,
         "now": now_s,
     }
@@ -166,7 +167,16 @@ def _row(row: BoardRow) -> Data:
         "start": round(row.start, 3),
         "end": round(row.end, 3),
         "attempts": row.attempts,
+        **(_progress(row.progress) if row.progress else {}),
     }
+
+
+def _progress(told: Progress | None) -> Data:
+    """How it is written, and as a share between 0 and 1; -1 if the total is not known."""
+    if told is None:
+        return {"progress": "", "share": -1}
+    share = min(1.0, told.done / told.total) if told.total else -1
+    return {"progress": _cut(views.progress_text(told), MESSAGE_CHARACTERS), "share": share}
 
 
 def _cut(text: str, characters: int) -> str:

@@ -162,3 +162,22 @@ function spoken(parts) {
     .map((part) => `${grouped(part.count)} ${part.word}`)
     .join(", ");
 }
+
+/** How far a run is: a thin bar with the words beside it; without a total only the words. */
+function makeProgress(parent) {
+  const root = make("div", "nbt-progress", parent);
+  const track = make("div", "nbt-track", root);
+  const fill = make("div", "nbt-fill", track);
+  const words = make("span", "nbt-dim", root);
+  track.setAttribute("role", "progressbar");
+  return {
+    draw(text, share, isLive) {
+      show(root, Boolean(text));
+      show(track, share >= 0 && isLive);
+      fill.style.width = `${100 * share}%`;
+      track.setAttribute("aria-valuenow", String(Math.round(100 * share)));
+      track.setAttribute("aria-label", text);
+      say(words, text);
+    },
+  };
+}

@@ -91,8 +91,9 @@ export default {
       task.title = row.name;
       const until = row.live ? clock.now() : row.end || row.at;
       say(took, row.start ? duration(until - row.start) : "");
-      say(message, row.message);
-      message.title = row.message;
+      const words = row.message || (row.live ? row.progress : "");
+      say(message, words);
+      message.title = words;
       say(id, `…${row.id.slice(-8)}`); // ids made in one hour differ at their ends only
       id.title = row.id;
       line._button.hidden = !row.cancellable;

@@ -10,6 +10,7 @@ export default {
     const call = make("code", "nbt-call", head);
     const button = askButton(head, "Cancel", "Cancel this run", () => model.send({ do: "cancel" }));
     const facts = make("div", "nbt-facts", root);
+    const progress = makeProgress(root);
     const message = make("div", "nbt-message", root);
     const note = make("div", "nbt-note", root);
     const clock = makeClock();
@@ -30,6 +31,7 @@ export default {
         ["id", run.id],
       ].filter(([, text]) => text);
       keyed(facts, items, ([key]) => key, ([key]) => make("span", `nbt-fact nbt-${key}`), (fact, [, text]) => say(fact, text));
+      progress.draw(run.progress, run.share, run.live);
       say(message, run.message);
       show(message, Boolean(run.message));
       say(note, run.note);
