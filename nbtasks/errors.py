@@ -17,6 +17,7 @@ __all__ = [
     "NotPicklable",
     "ProtocolError",
     "QueueFull",
+    "Restarted",
     "ResultCorrupt",
     "SubmitUnknown",
     "TimedOut",
@@ -42,6 +43,10 @@ class ProtocolError(NbtasksError):
 
 class VersionMismatch(NbtasksError):
     """The two sides run versions of nbtasks that do not understand each other."""
+
+
+class Restarted(NbtasksError):
+    """A run that yielded values is executed again from its beginning: iterate over it anew."""
 
 
 class BrokerUnavailable(NbtasksError):

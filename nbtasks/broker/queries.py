@@ -21,6 +21,7 @@ from nbtasks.core.messages import (
     GetRun,
     GetRuns,
     GetValue,
+    GetYielded,
     Message,
     RunFilter,
     RunFound,
@@ -29,6 +30,7 @@ from nbtasks.core.messages import (
     Runs,
     Spec,
     Value,
+    YieldedFound,
 )
 from nbtasks.core.messages import (
     Output as OutputMessage,
@@ -50,6 +52,7 @@ _INFO = (
     "FROM run JOIN state USING (seq) WHERE"
 )
 
+_IS_OUTPUT = "substr(output.body, 1, 1) != x'00'"  # other chunks hold values that were yielded
 
 _PAST = (
     "SELECT state.seq, run.id, state.state, state.at, length(run.args) + length(run.parameters) "
@@ -111,6 +114,8 @@ class Queries:
         if isinstance(query, GetCached):
             value = self.cached(query.key, time.time())
             return Value(query.request, value is not None, value or b"")
+        if isinstance(query, GetYielded):
+            return self.yielded(query, codec.BATCH_BYTES_MAX)
         assert isinstance(query, GetOutput), query
         chunks, more = self.chunks(query.run, query.after, codec.BATCH_BYTES_MAX)
         return OutputMessage(query.request, chunks, more)
@@ -172,7 +177,7 @@ class Queries:
         """
         cursor = self.db.execute(
             "SELECT output.body FROM run JOIN output USING (seq) WHERE run.id = ? "
-            "ORDER BY output.attempt, output.number LIMIT -1 OFFSET ?",
+            f"AND {_IS_OUTPUT} ORDER BY output.attempt, output.number LIMIT -1 OFFSET ?",
             (run, max(0, after)),
         )
         found: list[bytes] = []
@@ -184,6 +189,32 @@ class Queries:
                 return tuple(found), max(0, after) + len(found)
             found.append(bytes(body))
         return tuple(found), 0
+
+    def yielded(self, query: GetYielded, bytes_max: int) -> YieldedFound:
+        """Chunks of values of the newest attempt, at most `bytes_max` bytes of them but at least one."""
+        row = self.db.execute(
+            "SELECT state.seq, state.state, state.attempt FROM run JOIN state USING (seq) WHERE run.id = ?",
+            (query.run,),
+        ).fetchone()
+        if row is None:
+            return YieldedFound(query.request, 0, (), 0, live=False)
+        seq, state, attempt = row
+        upto = query.after if query.attempt == attempt else 0
+        cursor = self.db.execute(
+            "SELECT number, body FROM output WHERE seq = ? AND attempt = ? AND number > ? "
+            f"AND NOT {_IS_OUTPUT} ORDER BY number",
+            (seq, attempt, upto),
+        )
+        found: list[bytes] = []
+        size = 0
+        for number, body in cursor:
+            size += len(body)
+            if found and size > bytes_max:
+                cursor.close()
+                break
+            found.append(bytes(body))
+            upto = number
+        return YieldedFound(query.request, attempt, tuple(found), upto, live=state in rows.LIVE)
 
     # -- what may leave -----------------------------------------------------------------------------------
 

@@ -25,6 +25,10 @@ from nbtasks.client.outcomes import Outcomes
 from nbtasks.client.way import START_S, Way
 from nbtasks.context import Fate
 from nbtasks.core.client import (
+    Client as Machine,
+)
+from nbtasks.core.events import BOARD, run_topic
+from nbtasks.core.happenings import (
     BrokerClosed,
     ClientEffects,
     Event,
@@ -33,10 +37,6 @@ from nbtasks.core.client import (
     RunMissing,
     Turned,
 )
-from nbtasks.core.client import (
-    Client as Machine,
-)
-from nbtasks.core.events import BOARD, run_topic
 from nbtasks.core.messages import Board, Ended, HelloClient, Message, RunChanged, RunId, Submit
 from nbtasks.core.observer import BOARD_NAME, BoardSeen, RunSeen
 from nbtasks.core.version import VERSION

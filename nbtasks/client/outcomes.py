@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbtasks.core.client import Answered, Event, NotRecorded, Recorded
+from nbtasks.core.happenings import Answered, Event, NotRecorded, Recorded
 from nbtasks.core.messages import Message, RunId
 from nbtasks.errors import NbtasksError, QueueFull, UnknownRun
 

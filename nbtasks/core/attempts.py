@@ -35,6 +35,7 @@ from nbtasks.core.queue import ReadyQueue
 from nbtasks.core.records import Now, RunRecord, Send, Signal
 from nbtasks.core.staff import Seat, Staff
 from nbtasks.core.states import Cause, State
+from nbtasks.core.streams import Streams, holds_values
 from nbtasks.core.timers import Calendar, Timers
 
 KEPT_S = 0.05  # a Kept waits so long for a push that it can travel with
@@ -60,6 +61,7 @@ class Attempts:
         credit: Credit,
         limits: TagLimits,
         hooks: Hooks,
+        streams: Streams,
     ) -> None:
         self._ledger = ledger
         self._queue = queue
@@ -72,6 +74,7 @@ class Attempts:
         self._credit = credit
         self._limits = limits
         self._hooks = hooks
+        self._streams = streams
         self._ended: deque[RunRecord] | None = None  # whose end is still to be told to who needs them
 
     # -- coming in -------------------------------------------------------------------------------------
@@ -168,6 +171,8 @@ class Attempts:
             record.chunks = message.number
             self._ledger.out.chunks.append((record.seq, record.attempt, message.number, message.body))
             self._ledger.touch(record)
+            if holds_values(message.body):
+                self._streams.printed(record, message.number)
         self._send(worker, OutputKept(message.run, message.attempt, record.chunks))
 
     def progressed(self, worker: PeerId, message: Progressed, now: Now) -> None:
@@ -382,6 +387,7 @@ class Attempts:
     ) -> None:
         self._ledger.change(record, cause, now.unix_s, message, label)
         self._finals.ended(record.run, now, self._ledger.out)
+        self._streams.ended(record.run)
         if record.spec.hooks and (follower := self._hooks.follow(record, hooks, now.unix_s)):
             self.admit(follower, now)
         if not self._dependencies.concern(record):

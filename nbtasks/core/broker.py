@@ -40,6 +40,7 @@ from nbtasks.core.messages import (
     GetRuns,
     GetStatus,
     GetValue,
+    GetYielded,
     Message,
     Noted,
     Occupy,
@@ -55,6 +56,7 @@ from nbtasks.core.messages import (
     Started,
     Status,
     StopBroker,
+    StopReading,
     Stranger,
     Submit,
     Vacate,
@@ -66,6 +68,7 @@ from nbtasks.core.queue import ReadyQueue
 from nbtasks.core.records import Holding, Limit, Look, Now, Output, PeerRecord, RunRecord, Send
 from nbtasks.core.retention import Bounds, Past, leaving
 from nbtasks.core.staff import Staff
+from nbtasks.core.streams import Streams
 from nbtasks.core.timers import Calendar, Timers
 
 
@@ -145,11 +148,13 @@ class Broker:
         self._calendar = Calendar()
         self._dependencies = Dependencies(self._ledger, final)
         self._slots = TagLimits(self._ledger, self._timers)
+        self._streams = Streams(self._ledger)
         self._credit = Credit(self._ledger, self._queue, self._staff, self._dependencies)
         self._dispatcher = Dispatcher(self._ledger, self._queue, self._staff, self._timers, self._slots)
         self._attempts = Attempts(
             self._ledger, self._queue, self._dispatcher, self._staff, self._finals, self._timers,
             self._calendar, self._dependencies, self._credit, self._slots, Hooks(self._ledger),
+            self._streams,
         )  # fmt: skip
         self._intake = Intake(
             self._ledger, self._attempts, self._dependencies, self._finals, self._timers,
@@ -177,6 +182,8 @@ class Broker:
             GetValue: self._on_query,
             GetCached: self._on_query,
             GetOutput: self._on_query,
+            GetYielded: self._on_get_yielded,
+            StopReading: self._on_stop_reading,
             GetStatus: self._on_query,
             GetBoard: self._on_get_board,
             Prune: self._on_query,
@@ -373,6 +380,13 @@ class Broker:
 
     def _on_query(self, peer: PeerId, message: Any, now: Now) -> None:
         self._ledger.out.sends.append(Look(peer, message))
+
+    def _on_get_yielded(self, peer: PeerId, message: GetYielded, now: Now) -> None:
+        self._streams.ask(peer, message)
+
+    def _on_stop_reading(self, peer: PeerId, message: StopReading, now: Now) -> None:
+        self._streams.stop(message)
+        self._send(peer, Done(message.request))
 
     def _on_get_board(self, peer: PeerId, message: GetBoard, now: Now) -> None:
         self._send(peer, BoardFound(message.request, self._events.board()))

@@ -6,43 +6,45 @@ calls us a Stranger; after its Welcome everything open is said again.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Union
-
 import msgspec
 
 from nbtasks.core.dispatch import Dispatch
+from nbtasks.core.happenings import (
+    Answer,
+    Answered,
+    BrokerClosed,
+    ClientEffects,
+    Connected,
+    NotRecorded,
+    OutboxDone,
+    Recorded,
+    RunEnded,
+    RunMissing,
+    Turned,
+)
 from nbtasks.core.messages import (
     Accepted,
     Beat,
     BoardChanged,
-    BoardFound,
     Closed,
-    Done,
     Ended,
     HelloClient,
     Left,
-    LimitsFound,
     Message,
     Missing,
     NotDone,
     Noted,
-    Output,
-    Pruned,
     Refused,
     Rejected,
     RunChanged,
-    RunFound,
     RunId,
-    Runs,
-    Status,
     Stranger,
     Submit,
-    Value,
     Waits,
     Watch,
     Welcome,
 )
-from nbtasks.core.observer import BoardSeen, Observer, RunSeen
+from nbtasks.core.observer import Observer
 from nbtasks.core.records import Now
 
 HELLO_S = 0.1  # pause between two Hellos until Welcome
@@ -55,67 +57,6 @@ NOTE_S = 0.05  # a Noted waits so long for a message that it can travel with
 PROMISED_MAX = 128  # submits of which nobody knows yet whether the broker has them
 ROOM_RUNS_MIN = 1000  # of the queue limit, below which every submit is asked for
 NOTE_FINALS_MAX = 128  # unless so many finals are not noted; well below what a broker has in flight
-
-
-class Connected(NamedTuple):
-    """The broker answered our Hello."""
-
-    pid: int
-
-
-class Turned(NamedTuple):
-    """The broker refused our Hello for good."""
-
-    code: str
-    reason: str
-
-
-class Recorded(NamedTuple):
-    """A batch is accepted."""
-
-    batch: str
-    run: RunId = ""  # recorded already, with the same idempotency key; none of the batch is new
-
-
-class NotRecorded(NamedTuple):
-    batch: str
-    code: str
-    reason: str
-
-
-class RunEnded(NamedTuple):
-    ended: Ended
-
-
-class RunMissing(NamedTuple):
-    run: RunId
-
-
-class BrokerClosed(NamedTuple):
-    """The broker stops on purpose."""
-
-
-class OutboxDone(NamedTuple):
-    """Everything that was promised is recorded by the broker: the outbox is needed no more."""
-
-
-class Answered(NamedTuple):
-    """A request is answered by `message`."""
-
-    request: int
-    message: Message
-
-
-Answer = Union[Runs, RunFound, Value, Output, Status, BoardFound, Pruned, LimitsFound, Done, NotDone]
-Event = Union[
-    Connected, Turned, Recorded, NotRecorded, RunEnded, RunMissing, BrokerClosed, OutboxDone, Answered,
-    BoardSeen, RunSeen,
-]  # fmt: skip
-
-
-class ClientEffects(msgspec.Struct):
-    sends: list[Message] = msgspec.field(default_factory=list)
-    events: list[Event] = msgspec.field(default_factory=list)
 
 
 class _Open(msgspec.Struct):

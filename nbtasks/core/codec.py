@@ -26,6 +26,7 @@ from nbtasks.core.messages import (
     ToPool,
     ToWorker,
     Value,
+    YieldedFound,
 )
 from nbtasks.errors import ProtocolError, VersionMismatch
 
@@ -125,6 +126,7 @@ _WEIGHTS: dict[type, Callable[[Any], int]] = {
     Ended: lambda message: len(message.value),
     Value: lambda message: len(message.value),
     Output: lambda message: sum(map(len, message.chunks)),
+    YieldedFound: lambda message: sum(map(len, message.chunks)),
     Exited: lambda message: len(message.last_words) + sum(map(payload_bytes, message.said)),
 }
 

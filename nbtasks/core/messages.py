@@ -406,6 +406,26 @@ class GetCached(Message, frozen=True):
     key: str
 
 
+class GetYielded(Message, frozen=True):
+    """The values that an attempt yielded, as chunks after number `after`.
+
+    Answered by YieldedFound: at once if there are any, else when there are or when the run is over.
+    """
+
+    request: int
+    run: RunId
+    attempt: int  # 0: none is known yet
+    after: int
+
+
+class StopReading(Message, frozen=True):
+    """I read no more of what this attempt yields; answered by Done."""
+
+    request: int
+    run: RunId
+    attempt: int
+
+
 class GetStatus(Message, frozen=True):
     request: int
 
@@ -531,6 +551,16 @@ class Output(Message, frozen=True):
     request: int
     chunks: tuple[bytes, ...]
     more: int = 0
+
+
+class YieldedFound(Message, frozen=True):
+    """Chunks of values of the newest attempt, in order."""
+
+    request: int
+    attempt: int  # 0: there is no such run
+    chunks: tuple[bytes, ...]
+    upto: int  # number of the last one, to go on after
+    live: bool  # more may come
 
 
 class Pruned(Message, frozen=True):
@@ -678,6 +708,14 @@ class OutputKept(Message, frozen=True):
     upto: int
 
 
+class Consumed(Message, frozen=True):
+    """Somebody reads what this attempt yields, and has its chunks up to this number."""
+
+    run: RunId
+    attempt: int
+    upto: int  # -1: somebody reads no more
+
+
 class Leave(Message, frozen=True):
     """Take nothing new; end when your hands are empty."""
 
@@ -795,12 +833,13 @@ class ExitNoted(Message, frozen=True):
 
 ToBroker = Union[
     HelloClient, HelloWorker, HelloPool, Left, Submit, Watch, Noted, Beat, Cancel, GetRuns, GetRun,
-    GetValue, GetCached, GetOutput, GetStatus, GetBoard, Prune, StopBroker, SetPool, Waits, SetLimit,
-    GetLimits, Occupy, Vacate, Acked, Started, Printed, Progressed, Finished, Returned, Draining, Exited,
+    GetValue, GetCached, GetOutput, GetYielded, StopReading, GetStatus, GetBoard, Prune, StopBroker, SetPool,
+    Waits, SetLimit, GetLimits, Occupy, Vacate, Acked, Started, Printed, Progressed, Finished, Returned,
+    Draining, Exited,
 ]  # fmt: skip
 ToClient = Union[
     Welcome, Stranger, Rejected, Accepted, Refused, Ended, Missing, Closed, Runs, RunFound, Value, Output,
-    Status, BoardFound, BoardChanged, RunChanged, Pruned, LimitsFound, Done, NotDone,
+    YieldedFound, Status, BoardFound, BoardChanged, RunChanged, Pruned, LimitsFound, Done, NotDone,
 ]  # fmt: skip
-ToWorker = Union[Welcome, Stranger, Rejected, Push, Interrupt, Revoke, Kept, OutputKept, Leave]
+ToWorker = Union[Welcome, Stranger, Rejected, Push, Interrupt, Revoke, Kept, OutputKept, Consumed, Leave]
 ToPool = Union[Welcome, Stranger, Rejected, Want, Kill, Disband, ExitNoted]

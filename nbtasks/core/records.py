@@ -21,6 +21,7 @@ from nbtasks.core.messages import (
     GetRuns,
     GetStatus,
     GetValue,
+    GetYielded,
     Message,
     Moment,
     PeerId,
@@ -146,6 +147,12 @@ class Break(NamedTuple):
     reason: str
 
 
+class Read(NamedTuple):
+    """Somebody reads what the current attempt yields, and has its chunks up to this number."""
+
+    upto: int
+
+
 class MarkEnded(NamedTuple):
     """Note in the marker, before anything is said, that the attempt which began last is over, and how."""
 
@@ -173,7 +180,7 @@ class Exit(NamedTuple):
     status: int
 
 
-Act = Union[Execute, Break, MarkEnded, Launch, Signal, Exit]
+Act = Union[Execute, Break, Read, MarkEnded, Launch, Signal, Exit]
 
 
 # -- sends ---------------------------------------------------------------------------------------------
@@ -220,7 +227,7 @@ class Look(NamedTuple):
     """Answer a query from the committed rows."""
 
     peer: PeerId
-    query: Union[GetRuns, GetRun, GetValue, GetCached, GetOutput, GetStatus, Prune]
+    query: Union[GetRuns, GetRun, GetValue, GetCached, GetOutput, GetYielded, GetStatus, Prune]
 
 
 Sent = Union[Send, Publish, PushRun, TellEnd, Announce, Look]

@@ -14,6 +14,7 @@ from nbtasks.core.dispatch import Dispatch
 from nbtasks.core.messages import (
     Acked,
     Beat,
+    Consumed,
     Finished,
     Held,
     HelloWorker,
@@ -35,7 +36,7 @@ from nbtasks.core.messages import (
     Stranger,
     Welcome,
 )
-from nbtasks.core.records import Break, Effects, Exit, MarkEnded, Now
+from nbtasks.core.records import Break, Effects, Exit, MarkEnded, Now, Read
 
 HELLO_S = 0.2  # pause between two Hellos until Welcome
 FINISHED_S = 0.5  # pause before an unkept Finished is said again; doubled up to FINISHED_S_MAX
@@ -161,6 +162,11 @@ class Worker:
             self._chunks = [c for c in self._chunks if c.number > message.upto]
         elif ending := self._endings.get((message.run, message.attempt)):
             ending.chunks = [c for c in ending.chunks if c.number > message.upto]
+
+    @_on.register
+    def _on_consumed(self, message: Consumed, now: Now, effects: Effects) -> None:
+        if self._current and (self._current.run, self._current.attempt) == (message.run, message.attempt):
+            effects.acts.append(Read(message.upto))
 
     @_on.register
     def _on_leave(self, message: Leave, now: Now, effects: Effects) -> None:

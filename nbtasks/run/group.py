@@ -121,7 +121,7 @@ def wait(runs: Iterable[Run], timeout: float | None = None) -> tuple[set[Run], s
     -------
     The runs that ended, and those that have not.
     """
-    wanted = list(runs)
+    wanted = _listed(runs)
     with _Endings(wanted) as endings:
         endings.wait(timeout, len(wanted))
         done = set(endings.fresh)
@@ -142,7 +142,7 @@ def as_completed(runs: Iterable[Run], timeout: float | None = None) -> Iterator[
         Not all ended within `timeout` seconds.
     """
     ends_at = None if timeout is None else time.monotonic() + timeout
-    return _as_completed(list(dict.fromkeys(runs)), timeout, ends_at)
+    return _as_completed(list(dict.fromkeys(_listed(runs))), timeout, ends_at)
 
 
 def _as_completed(wanted: list[Run], timeout_s: float | None, ends_at: float | None) -> Iterator[Run]:
@@ -248,6 +248,12 @@ class _Endings:
     def __exit__(self, *exc: object) -> None:
         for run, callback in list(self._pending.items()):
             run._settled.discard(callback)
+
+
+def _listed(runs: Iterable[Run]) -> list[Run]:
+    if isinstance(runs, Run):
+        raise TypeError(f"a list of runs is expected, not one run: [{runs!r}]")
+    return list(runs)
 
 
 def _watch(runs: Sequence[Run]) -> None:

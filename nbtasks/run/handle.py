@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -29,6 +29,7 @@ from nbtasks.errors import (
     UpstreamFailed,
 )
 from nbtasks.pickling.upstream import Upstream
+from nbtasks.run.streaming import Reader
 
 log = logging.getLogger("nbtasks.runs")
 
@@ -336,6 +337,34 @@ class Run(Upstream):
             with waiting(lambda: [self._run]):
                 yield from future.__await__()
         return self.result()
+
+    # -- what a generator yields ---------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Any]:
+        """The values of a generator, as it yields them; `result()` gives the list of all.
+
+        While somebody iterates, the generator pauses after 256 values that are not read.
+
+        Raises
+        ------
+        Restarted
+            Values were given, and the run is executed again from its beginning.
+        """
+        reader = Reader(self)
+        try:
+            while (values := reader.more()) is not None:
+                yield from values
+        finally:
+            reader.close()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        reader = Reader(self)
+        try:
+            while (values := await asyncio.to_thread(reader.more)) is not None:
+                for value in values:
+                    yield value
+        finally:
+            reader.close()
 
     # -- changing it --------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from functools import partial
@@ -25,6 +25,7 @@ from nbtasks.core.messages import Ended, Moment, Need, RunId, Spec
 from nbtasks.core.states import FINAL, TYPES, Cause, State, StateType, move
 from nbtasks.errors import CancelledRun, CrashedRun, NotPicklable, TimedOut, UnknownRun
 from nbtasks.run.handle import Run, RunAttempt, RunProgress, RunState
+from nbtasks.run.streaming import rest_of
 from nbtasks.runners.interrupts import Interrupted, Interruptible
 from nbtasks.states import Returned
 
@@ -96,6 +97,7 @@ class LocalRun(Run, Course):
         self._error: BaseException | None = None
         self._own_timeout: Exception | None = None
         self._progress: RunProgress | None = None
+        self._values: list[Any] = []  # of a generator, so far
         self._returned: Returned | None = None
         self._never = never
         self._stop = Interruptible()
@@ -142,6 +144,23 @@ class LocalRun(Run, Course):
         if raise_on_failure:
             raise error
         return error
+
+    def __iter__(self) -> Iterator[Any]:
+        given = 0
+        while self._has_more(given):
+            yield self._values[given]
+            given += 1
+        yield from rest_of(self, given)
+
+    def _has_more(self, given: int) -> bool:
+        """Wait for one more value; False: it is over."""
+        _local.wait(lambda: len(self._values) > given or self._fate.is_settled, None)
+        return len(self._values) > given
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        values = iter(self)
+        while (found := await asyncio.to_thread(next, values, _OVER)) is not _OVER:
+            yield found
 
     def __await__(self) -> Generator[Any, None, Any]:
         with context.lending():
@@ -223,10 +242,21 @@ class LocalRun(Run, Course):
         if inspect.iscoroutine(made):
             return asyncio.run(self._awaited(made))
         if inspect.isasyncgen(made):
-            return asyncio.run(self._awaited(_all_of(made)))
+            return asyncio.run(self._awaited(self._all_of(made)))
         if inspect.isgenerator(made):
-            return list(made)
+            for value in made:
+                self._yielded(value)
+            return self._values
         return made
+
+    def _yielded(self, value: Any) -> None:
+        self._values.append(value)
+        _local.ended()
+
+    async def _all_of(self, generator: Any) -> list[Any]:
+        async for value in generator:
+            self._yielded(value)
+        return self._values
 
     async def _awaited(self, coroutine: Any) -> Any:
         loop, own = asyncio.get_running_loop(), asyncio.current_task()
@@ -332,7 +362,7 @@ class _Local:
             return self._changed.wait_for(is_done, timeout_s)
 
     def ended(self) -> None:
-        """Let those who wait look."""
+        """Something happened: let those who wait look."""
         with self._changed:
             self._changed.notify_all()
 
@@ -362,14 +392,13 @@ _local: Any = _Local()
 os.register_at_fork(after_in_child=_local.__init__)
 
 
+_OVER = object()
+
+
 def _call_all(due: list[Callable[[], object]]) -> None:
     for callback in due:
         callback()
     _local.ended()
-
-
-async def _all_of(generator: Any) -> list[Any]:
-    return [value async for value in generator]
 
 
 def _value(value: Any) -> Any:

@@ -27,6 +27,7 @@ from nbtasks.wire.process import owner_pid
 from nbtasks.wire.spool import Spool
 from nbtasks.worker.loglines import LogLines
 
+NEVER_S = 1e9  # mono seconds
 NO_BROKER_S = 10.0  # for a broker that just starts, or starts again
 NO_BROKER = 69  # exit status, as in sysexits.h
 EXIT_S = 3.0  # for threads that a run left behind and that do not end
@@ -80,6 +81,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     from nbtasks.worker.collector import Collector
     from nbtasks.worker.executor import Executor
     from nbtasks.worker.interrupts import Interrupts
+    from nbtasks.worker.stream import ValueStream
     from nbtasks.worker.surroundings import Surroundings
 
     chosen = settings.load(options.home)
@@ -94,7 +96,9 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     agent = Agent(options.home, found, options.name, machine, interrupts, marker, log, _owner())
     bounds = chosen.output_bytes_max, chosen.output_tail_bytes
     collector = Collector(agent.printed, spooled, interrupts, *bounds)
-    agent.flush, agent.recorded = collector.flush, collector.recorded
+    stream = ValueStream(agent.printed, agent.hurry, interrupts)
+    agent.flush = lambda: min(collector.flush() or NEVER_S, stream.flush() or NEVER_S)
+    agent.recorded, agent.read = collector.recorded, stream.read
     # the instance, because magics such as %matplotlib ask the class for it
     app = WorkerApp.instance(connection_file=options.connection_file)
     app.initialize([])
@@ -107,6 +111,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     app.executor = Executor(
         agent,
         collector,
+        stream,
         marker,
         interrupts,
         Surroundings(scratch, spooled, IOLoop.current().asyncio_loop),  # type: ignore[attr-defined]

@@ -19,7 +19,7 @@ from typing import Any
 
 from nbtasks.core.codec import for_worker
 from nbtasks.core.messages import Leave, Message, OutputKept, Push
-from nbtasks.core.records import Break, Effects, Exit, MarkEnded
+from nbtasks.core.records import Break, Effects, Exit, MarkEnded, Read
 from nbtasks.core.worker import Worker
 from nbtasks.wire import clock, connection, lock
 from nbtasks.wire.alive import is_alive
@@ -92,6 +92,7 @@ class Agent:
         self.wake_main: Callable[[], None] = lambda: None
         self.flush: Callable[[], float | None] = lambda: None
         self.recorded: Callable[[int], None] = lambda upto: None
+        self.read: Callable[[int], None] = lambda upto: None
         self._thread = threading.Thread(target=self._run, name="nbtasks-agent", daemon=True)
 
     def start(self) -> None:
@@ -170,6 +171,10 @@ class Agent:
         is_first, self._progress = self._progress is None, (done, total, text)
         if is_first:
             self._wake()
+
+    def hurry(self) -> None:
+        """Let `flush` be called soon."""
+        self._wake()
 
     def leave(self) -> None:
         """Take nothing new, and end when nothing is held any more."""
@@ -270,6 +275,8 @@ class Agent:
         for act in effects.acts:
             if isinstance(act, Break):
                 self._interrupts.ask((act.run, act.attempt))
+            elif isinstance(act, Read):
+                self.read(act.upto)
             elif isinstance(act, Exit):
                 self._exit(act.status)
 

@@ -33,11 +33,13 @@ from nbtasks.worker.cached import Cached
 from nbtasks.worker.collector import Collector
 from nbtasks.worker.interrupts import Interrupts
 from nbtasks.worker.loglines import LogLines
+from nbtasks.worker.stream import ValueStream
 from nbtasks.worker.surroundings import Surroundings
 from nbtasks.worker.upstream import Upstreams
 
 MESSAGE_CHARACTERS_MAX = 300
 TRACEBACK_CHARACTERS_MAX = 100_000
+ASYNC_PAUSE_S = 0.01  # between two looks of an async generator whether its values were read
 _OWN_FOLDER = str(Path(__file__).parent) + os.sep
 
 
@@ -56,6 +58,7 @@ class Executor:
         self,
         agent: Agent,
         collector: Collector,
+        stream: ValueStream,
         marker: Marker,
         interrupts: Interrupts,
         surroundings: Surroundings,
@@ -66,6 +69,7 @@ class Executor:
     ) -> None:
         self._agent = agent
         self._collector = collector
+        self._stream = stream
         self._marker = marker
         self._interrupts = interrupts
         self._surroundings = surroundings
@@ -80,6 +84,7 @@ class Executor:
         """Execute what `Agent.next_push` gave, and say how it ended."""
         self._log.received(push)
         self._collector.open()
+        self._stream.open()
         self._marker.started(push.run, push.attempt)
         start = self._agent.started()
         outcome = self._interruptible(push)
@@ -87,6 +92,7 @@ class Executor:
             os._exit(0)  # a child that the run forked came back here; the run is its parent's
         self._surroundings.restore_output()
         self._flush_streams()
+        self._stream.close()
         self._collector.close(outcome.error)
         said = (
             outcome.word,
@@ -139,11 +145,35 @@ class Executor:
         if found := cached.find():
             return self._with_value(found[0], push)._replace(word=policy.CACHED, cache_key=cached.key)
         with after.inside(code, bind):
-            value = _value_of(code.function(*arguments, **options))
+            value = self._value_of(code.function(*arguments, **options), push.spec.serializer)
         self._draw_figures()
         returned = isinstance(value, Returned)
         outcome = self._returned(value, push) if returned else self._with_value(value, push)
         return outcome._replace(cache_key=cached.key)
+
+    def _value_of(self, value: Any, serializer: str) -> Any:
+        """What a call gives in the end: coroutines are run, generators give all that they yield."""
+        if inspect.iscoroutine(value):
+            return asyncio.run(value)
+        if inspect.isasyncgen(value):
+            return asyncio.run(self._all_of(value, serializer))
+        if not inspect.isgenerator(value):
+            return value
+        values = []
+        for one in value:
+            self._stream.put(one, serializer)
+            self._stream.wait()
+            values.append(one)
+        return values
+
+    async def _all_of(self, generator: AsyncIterator[Any], serializer: str) -> list[Any]:
+        values = []
+        async for one in generator:
+            self._stream.put(one, serializer)
+            while self._stream.is_full:
+                await asyncio.sleep(ASYNC_PAUSE_S)
+            values.append(one)
+        return values
 
     def _with_value(self, value: Any, push: Push) -> Outcome:
         body = self._blobs.pack(pickling.dump_result(value, push.spec.serializer), push.run, push.attempt)
@@ -232,21 +262,6 @@ class Executor:
             except (OSError, ValueError):
                 continue  # closed by the run
         _flush_c_stdout()
-
-
-def _value_of(value: Any) -> Any:
-    """What a call gives in the end: coroutines are run, generators are exhausted."""
-    if inspect.iscoroutine(value):
-        return asyncio.run(value)
-    if inspect.isasyncgen(value):
-        return asyncio.run(_all_of(value))
-    if inspect.isgenerator(value):
-        return list(value)
-    return value
-
-
-async def _all_of(values: AsyncIterator[Any]) -> list[Any]:
-    return [value async for value in values]
 
 
 def _users_part(tb: TracebackType | None) -> TracebackType | None:

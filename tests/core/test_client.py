@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from nbtasks.core import client as module
 from nbtasks.core import messages as m
-from nbtasks.core.client import (
+from nbtasks.core.client import Client
+from nbtasks.core.happenings import (
     Answered,
     BrokerClosed,
-    Client,
     Connected,
     NotRecorded,
     OutboxDone,

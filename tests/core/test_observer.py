@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from nbtasks.core import messages as m
-from nbtasks.core.client import Client, ClientEffects
+from nbtasks.core.client import Client
+from nbtasks.core.happenings import ClientEffects
 from nbtasks.core.observer import BOARD_NAME, BoardSeen, RunSeen
 from tests.core.given import HELLO_CLIENT, SPEC, at, welcomed_client
 

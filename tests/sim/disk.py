@@ -8,6 +8,7 @@ from nbtasks.core import events
 from nbtasks.core.messages import (
     BoardRow,
     Ended,
+    GetYielded,
     Given,
     Message,
     Missing,
@@ -19,10 +20,12 @@ from nbtasks.core.messages import (
     Spec,
     Subject,
     Value,
+    YieldedFound,
 )
 from nbtasks.core.messages import Output as OutputMessage
 from nbtasks.core.records import Holding, Limit, Look, Output, PeerRecord, PushRun, RunRecord, TellEnd
 from nbtasks.core.states import StateType
+from nbtasks.core.streams import holds_values
 
 
 class Disk:
@@ -169,7 +172,18 @@ class Disk:
         if type(query).__name__ == "GetOutput":
             chunks = self.chunks.get((row.seq, row.attempt), {}) if row else {}
             return OutputMessage(query.request, tuple(chunks[n] for n in sorted(chunks)))
+        if isinstance(query, GetYielded):
+            return self._yielded(query, row)
         return RunFound(query.request, self._info(row) if row else None)
+
+    def _yielded(self, query: GetYielded, row: RunRecord | None) -> YieldedFound:
+        if row is None:
+            return YieldedFound(query.request, 0, (), 0, live=False)
+        after = query.after if query.attempt == row.attempt else 0
+        chunks = self.chunks.get((row.seq, row.attempt), {})
+        new = [n for n in sorted(chunks) if n > after and holds_values(chunks[n])][:2]
+        bodies = tuple(chunks[n] for n in new)
+        return YieldedFound(query.request, row.attempt, bodies, new[-1] if new else after, not row.is_final)
 
     def _info(self, row: RunRecord) -> RunInfo:
         return RunInfo(

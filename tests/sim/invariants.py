@@ -28,6 +28,7 @@ from nbtasks.core.records import (
 )
 from nbtasks.core.staff import AHEAD_MAX
 from nbtasks.core.states import FINAL, MOVES, State, StateType
+from nbtasks.core.streams import holds_values
 from tests.sim.plan import Plan
 from tests.sim.trace import short
 
@@ -96,6 +97,15 @@ class Judge:
     def progressed(self, key: Key, done: float) -> None:
         """User code says how far it is."""
         self._progress[key] = done
+
+    def read(self, run: m.RunId, attempt: int, values: tuple[bytes, ...]) -> None:
+        """A client read all that a run yielded, which is over."""
+        row = self._disk.rows[run]
+        assert row.is_final, f"not over: {short(row)}"
+        assert attempt == row.attempt, f"read attempt {attempt} of {short(row)}"
+        if row.state in (State.COMPLETED, State.FAILED):
+            yielded = tuple(b for b in self._printed.get((run, attempt), ()) if holds_values(b))
+            assert values == yielded, f"read {values}, but {yielded} were yielded: {short(row)}"
 
     def left(self, key: Key) -> None:
         """User code is over."""

@@ -16,11 +16,12 @@ from nbtasks.core import dependencies, observer, policy
 from nbtasks.core import messages as m
 from nbtasks.core.attempts import Attempts
 from nbtasks.core.broker import Broker
-from nbtasks.core.client import Client, OutboxDone
+from nbtasks.core.client import Client
 from nbtasks.core.credit import Credit
 from nbtasks.core.dependencies import Dependencies
 from nbtasks.core.events import Events, row_of_record
 from nbtasks.core.finals import Finals
+from nbtasks.core.happenings import OutboxDone
 from nbtasks.core.hooks import Hooks
 from nbtasks.core.intake import Intake
 from nbtasks.core.ledger import Ledger
@@ -32,6 +33,7 @@ from nbtasks.core.records import Effects, Output, RunRecord
 from nbtasks.core.retention import Past
 from nbtasks.core.staff import Seat
 from nbtasks.core.states import Cause, State
+from nbtasks.core.streams import Streams
 from nbtasks.core.worker import Worker
 from tests.sim import daemon
 from tests.sim.daemon import BrokerProcess
@@ -772,3 +774,17 @@ def an_attempt_begins_with_the_progress_of_the_last(patch: Patch) -> None:
         return push
 
     patch.setattr(Worker, "take", take)
+
+
+# -- what generators yield -----------------------------------------------------------------------------
+
+
+@mutation
+def a_question_about_a_run_that_is_over_waits(patch: Patch) -> None:
+    def ask(self: Streams, peer: str, message: m.GetYielded, real: Any = Streams.ask) -> None:
+        if message.run in self._ledger.runs:
+            real(self, peer, message)
+        else:
+            self._keep(peer, message)
+
+    patch.setattr(Streams, "ask", ask)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nbtasks.core import client as core_client
-from nbtasks.core import events, policy
+from nbtasks.core import events, happenings, policy
 from nbtasks.core import messages as m
 from nbtasks.core.client import Client
 from nbtasks.core.hooks import OF_TYPE
 from nbtasks.core.observer import BOARD_NAME, BoardSeen, RunSeen
 from nbtasks.core.pool import Pool
-from nbtasks.core.records import Break, Exit, Launch, MarkEnded, RunRecord, Signal
+from nbtasks.core.records import Break, Exit, Launch, MarkEnded, Read, RunRecord, Signal
 from nbtasks.core.states import State
+from nbtasks.core.streams import VALUES
 from nbtasks.core.worker import Worker
 from tests.sim.plan import HOOKS, PYTHON, Job, draw_job, draw_key, draw_needs, draw_spec, draw_terms
 from tests.sim.process import Marker, Process
@@ -69,6 +69,8 @@ class WorkerProcess(Process):
             self._asked = (act.run, act.attempt)
             if self._executing == self._asked:
                 self._interrupt()
+        elif isinstance(act, Read):
+            return
         elif isinstance(act, MarkEnded):
             # what is too large for the marker is not kept
             fits = self.world.rng.random() < 0.7
@@ -192,7 +194,8 @@ class WorkerProcess(Process):
         self._takes_notice = job.takes_notice
         for number in range(job.chunks):
             yield job.length_s / (job.chunks + 1)
-            self._print(key, f'["{number}"]'.encode())
+            is_value = self.world.plan.streams and self.world.rng.random() < 0.5
+            self._print(key, (VALUES if is_value else b"") + f'["{number}"]'.encode())
             if self.machine.progress_at <= self.world.now().mono_s:
                 self.world.judge.progressed(key, number + 1.0)
                 self.perform(self.machine.progressed(number + 1.0, job.chunks, "", self.world.now()))
@@ -303,6 +306,7 @@ class ClientProcess(Process):
         self._asked: dict[m.RunId, float] = {}
         self._stop_request = 0
         self._queries: dict[int, m.Message] = {}
+        self._readers: dict[m.RunId, tuple[int, int, tuple[bytes, ...]]] = {}  # attempt, place, values so far
         self.board: m.Board | None = None
         self.runs_seen: dict[m.RunId, m.RunChanged | None] = {}  # those that it looks at
 
@@ -336,7 +340,7 @@ class ClientProcess(Process):
             self.machine.lost(self.world.now())
             self.wake()
 
-    def perform(self, effects: core_client.ClientEffects) -> None:
+    def perform(self, effects: happenings.ClientEffects) -> None:
         self._outgoing += effects.sends
         for event in effects.events:
             self._on_event(event)
@@ -379,9 +383,31 @@ class ClientProcess(Process):
                 return
         self.perform(self.machine.submit(submit, world.now()))
         self.wake()
+        if world.plan.streams and rng.random() < 0.5:
+            world.after(rng.random(), self._read, runs[0].run, 0, 0, ())
         if world.plan.observes and rng.random() < 0.5:
             self.runs_seen[runs[0].run] = None
             self._observe(runs[0].run, events.run_topic(runs[0].run))
+
+    def _read(self, run: m.RunId, attempt: int, after: int, values: tuple[bytes, ...]) -> None:
+        """Read what a run yields, from a place on."""
+        if not self._postponed(self._read, run, attempt, after, values):
+            self._readers[run] = attempt, after, values
+            number = self.machine.request_number()
+            self._queries[number] = query = m.GetYielded(number, run, attempt, after)
+            self._request(query)
+
+    def _on_yielded(self, query: m.GetYielded, answer: m.YieldedFound) -> None:
+        attempt, _, values = self._readers[query.run]
+        if attempt != answer.attempt:
+            values = ()
+        values += answer.chunks
+        if answer.live or answer.chunks:
+            self._read(query.run, answer.attempt, answer.upto, values)
+        else:
+            del self._readers[query.run]
+            if answer.attempt:
+                self.world.judge.read(query.run, answer.attempt, values)
 
     def _observe(self, name: m.RunId, topic: str) -> None:
         self.world.listen(self, topic, True)
@@ -440,20 +466,20 @@ class ClientProcess(Process):
 
     # -- what it is told -------------------------------------------------------------------------------
 
-    def _on_event(self, event: core_client.Event) -> None:
+    def _on_event(self, event: happenings.Event) -> None:
         judge = self.world.judge
-        if isinstance(event, core_client.Recorded):
+        if isinstance(event, happenings.Recorded):
             if event.run:
                 judge.held(event.batch, event.run)
             elif not judge.submitted[event.batch].promised:
                 judge.accepted(event.batch, self.world.mono_s)
-        elif isinstance(event, core_client.OutboxDone):
+        elif isinstance(event, happenings.OutboxDone):
             for submit in self.world.outboxes.pop(self.name, []):
                 judge.accepted(submit.batch, self.world.mono_s)
-        elif isinstance(event, core_client.RunEnded):
+        elif isinstance(event, happenings.RunEnded):
             judge.told(event.ended)
             self._ask(event.ended.run)
-        elif isinstance(event, core_client.RunMissing):
+        elif isinstance(event, happenings.RunMissing):
             judge.missing(event.run, self._asked.get(event.run, -1.0))
         elif isinstance(event, BoardSeen):
             judge.sees_more(self.board, event.board)
@@ -462,9 +488,9 @@ class ClientProcess(Process):
             self.runs_seen[event.run.run] = event.run
             if events.is_final(event.run.state):
                 self.world.listen(self, events.run_topic(event.run.run), False)
-        elif isinstance(event, core_client.BrokerClosed):
+        elif isinstance(event, happenings.BrokerClosed):
             self.machine.forget(self._stop_request)
-        elif isinstance(event, core_client.Answered):
+        elif isinstance(event, happenings.Answered):
             self._on_answer(self._queries.pop(event.request, None), event.message)
 
     def _ask(self, run: m.RunId) -> None:
@@ -479,6 +505,9 @@ class ClientProcess(Process):
             row = self.world.disk.rows[query.run]
             value = self.world.disk.values.get(row.seq)
             assert (answer.found, answer.value) == (value is not None, value or b""), answer
+
+        elif isinstance(query, m.GetYielded) and isinstance(answer, m.YieldedFound):
+            self._on_yielded(query, answer)
 
     @property
     def is_quiet(self) -> bool:

@@ -64,6 +64,7 @@ class Plan(NamedTuple):
     limits: bool  # tags are limited, and the limits changed
     lends: float  # of a run, that its code waits for others
     hooks: bool  # some tasks have hooks, and conditions that say no
+    streams: bool  # some runs yield values, which clients read
     observes: bool  # the clients look at the board and at some of their runs
 
     @property
@@ -122,6 +123,7 @@ def draw(rng: Random, others: Random) -> Plan:
         lends=_some(others, half, 0.3, 0.8),
         needs=_some(others, half, 0.2, 0.7),
         hooks=others.random() < 0.5,
+        streams=others.random() < 0.5,
     )
 
 
