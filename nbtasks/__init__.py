@@ -13,7 +13,7 @@ from nbtasks.context import current_run, progress, set_default, tags
 from nbtasks.core.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from nbtasks import states
+    from nbtasks import cache_policies, states
     from nbtasks.client import Client, Pool, connect
     from nbtasks.errors import (
         BrokerUnavailable,
@@ -75,6 +75,7 @@ __all__ = [
     "__version__",
     "allow_failure",
     "as_completed",
+    "cache_policies",
     "concurrency",
     "connect",
     "current_run",
@@ -97,6 +98,7 @@ __all__ = [
     "wait",
 ]
 
+_MODULES = {"cache_policies", "states"}
 _PARTS = {
     "client": {"Client", "Pool", "connect"},
     "pickling": {"allow_failure", "quote"},
@@ -120,8 +122,8 @@ _PARTS = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'nbtasks' has no attribute {name!r}")
-    if name == "states":
-        return importlib.import_module("nbtasks.states")
+    if name in _MODULES:
+        return importlib.import_module(f"nbtasks.{name}")
     part = next((part for part, names in _PARTS.items() if name in names), "errors")
     value = getattr(importlib.import_module(f"nbtasks.{part}"), name)
     globals()[name] = value

@@ -53,7 +53,7 @@ class Faults(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except NbtasksError as error:
+        except (NbtasksError, ValueError, TimeoutError) as error:
             click.echo(f"nbtasks: {error}", err=True)
             context.exit(NO_BROKER if isinstance(error, BrokerUnavailable) else 1)
 
@@ -273,6 +273,24 @@ def cancel(home: str, run: Sequence[str]) -> None:
         found = [find(client, text) for text in run]  # all of them, before any is cancelled
         client.cancel([one.id for one in found])
     click.echo(f"asked to cancel {views.many(len(found), 'run')}")
+
+
+@main.command()
+@click.argument("run")
+@click.pass_obj
+def rerun(home: str, run: str) -> None:
+    """Call a run once more, with the code, arguments and options that it had; print the id of the new one."""
+    with connect(home, start=False) as client:
+        click.echo(str(find(client, run).rerun().id))
+
+
+@main.command()
+@click.argument("run")
+@click.pass_obj
+def stack(home: str, run: str) -> None:
+    """Print where the code of a running run is now."""
+    with connect(home, start=False) as client:
+        click.echo(find(client, run).stack(), nl=False)
 
 
 @main.command()

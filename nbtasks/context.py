@@ -6,10 +6,13 @@ thread of execution and which otherwise is the process's default client.
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import inspect
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -358,3 +361,22 @@ def tags(*names: str) -> Iterator[frozenset[str]]:
 def ambient_tags() -> frozenset[str]:
     """The tags of the blocks around."""
     return _tags.get()
+
+
+# -- calling what may be async ---------------------------------------------------------------------------
+
+
+def finished(made: Any) -> Any:
+    """What a call gave; an async function is awaited, if need be in a thread beside the running loop."""
+    if not inspect.isawaitable(made):
+        return made
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_awaited(made))
+    with ThreadPoolExecutor(1, "nbtasks-hook") as pool:
+        return pool.submit(contextvars.copy_context().run, asyncio.run, _awaited(made)).result()
+
+
+async def _awaited(made: Awaitable[Any]) -> Any:
+    return await made

@@ -16,13 +16,16 @@ from nbtasks.broker import rows
 from nbtasks.broker.restoring import Specs
 from nbtasks.core import codec
 from nbtasks.core.messages import (
+    CallFound,
     GetCached,
+    GetCall,
     GetOutput,
     GetRun,
     GetRuns,
     GetValue,
     GetYielded,
     Message,
+    Need,
     RunFilter,
     RunFound,
     RunId,
@@ -114,6 +117,8 @@ class Queries:
         if isinstance(query, GetCached):
             value = self.cached(query.key, time.time())
             return Value(query.request, value is not None, value or b"")
+        if isinstance(query, GetCall):
+            return self.call(query)
         if isinstance(query, GetYielded):
             return self.yielded(query, codec.BATCH_BYTES_MAX)
         assert isinstance(query, GetOutput), query
@@ -189,6 +194,24 @@ class Queries:
                 return tuple(found), max(0, after) + len(found)
             found.append(bytes(body))
         return tuple(found), 0
+
+    def call(self, query: GetCall) -> CallFound:
+        """A run as it was submitted."""
+        row = self.db.execute(
+            "SELECT seq, spec, args, parameters, name, cache_key, priority FROM run WHERE id = ?",
+            (query.run,),
+        ).fetchone()
+        if row is None:
+            return CallFound(query.request, None)
+        seq, key, args, *others = row
+        spec = self._specs.of(key)
+        code = self.db.execute("SELECT body FROM code WHERE digest = ?", (spec.code,)).fetchone()
+        needs = self.db.execute("SELECT run, tolerant FROM need WHERE seq = ?", (seq,))
+        parameters, name, cache_key, priority = others
+        return CallFound(
+            query.request, spec, bytes(code[0]) if code else b"", bytes(args), parameters,
+            tuple(Need(run, bool(tolerant)) for run, tolerant in needs), name, cache_key, priority,
+        )  # fmt: skip
 
     def yielded(self, query: GetYielded, bytes_max: int) -> YieldedFound:
         """Chunks of values of the newest attempt, at most `bytes_max` bytes of them but at least one."""

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from nbtasks.core import consistency
+from nbtasks.core import messages as m
 from nbtasks.core.attempts import Attempts
 from nbtasks.core.credit import Credit
 from nbtasks.core.dependencies import Dependencies
@@ -23,46 +24,7 @@ from nbtasks.core.hooks import Hooks
 from nbtasks.core.intake import Intake
 from nbtasks.core.ledger import Ledger
 from nbtasks.core.limits import TagLimits
-from nbtasks.core.messages import (
-    Acked,
-    Beat,
-    BoardFound,
-    BoardRow,
-    Cancel,
-    Done,
-    Exited,
-    Finished,
-    GetBoard,
-    GetCached,
-    GetLimits,
-    GetOutput,
-    GetRun,
-    GetRuns,
-    GetStatus,
-    GetValue,
-    GetYielded,
-    Message,
-    Noted,
-    Occupy,
-    PeerId,
-    Printed,
-    Progressed,
-    Prune,
-    Returned,
-    RunId,
-    SetLimit,
-    SetPool,
-    Spec,
-    Started,
-    Status,
-    StopBroker,
-    StopReading,
-    Stranger,
-    Submit,
-    Vacate,
-    Waits,
-    Watch,
-)
+from nbtasks.core.messages import Message, PeerId, RunId, Spec
 from nbtasks.core.presence import Presence
 from nbtasks.core.queue import ReadyQueue
 from nbtasks.core.records import Holding, Limit, Look, Now, Output, PeerRecord, RunRecord, Send
@@ -96,7 +58,7 @@ def _never_keyed(task: str, key: str) -> RunId:
     return ""
 
 
-def _no_rows() -> list[BoardRow]:
+def _no_rows() -> list[m.BoardRow]:
     return []
 
 
@@ -135,7 +97,7 @@ class Broker:
         cached: Callable[[str, float], int] = _never_cached,
         final: Callable[[RunId], str] = _never_final,
         spec_id: Callable[[Any], str] = str,
-        newest: Callable[[], list[BoardRow]] = _no_rows,
+        newest: Callable[[], list[m.BoardRow]] = _no_rows,
     ) -> None:
         self._limits = limits
         self._boot = boot
@@ -167,34 +129,37 @@ class Broker:
         self._events = Events(boot, self._ledger, self._staff, self._timers, newest)
         self._idle_from: float | None = now.mono_s
         self._handlers: dict[type, Callable[[PeerId, Any, Now], None]] = {
-            Submit: self._on_submit,
-            Watch: self._on_watch,
-            Noted: self._on_noted,
-            Beat: self._on_beat,
-            Cancel: self._on_cancel,
-            Waits: self._on_waits,
-            SetLimit: self._on_limits,
-            GetLimits: self._on_limits,
-            Occupy: self._on_limits,
-            Vacate: self._on_limits,
-            GetRuns: self._on_query,
-            GetRun: self._on_query,
-            GetValue: self._on_query,
-            GetCached: self._on_query,
-            GetOutput: self._on_query,
-            GetYielded: self._on_get_yielded,
-            StopReading: self._on_stop_reading,
-            GetStatus: self._on_query,
-            GetBoard: self._on_get_board,
-            Prune: self._on_query,
-            StopBroker: self._on_stop,
-            SetPool: self._on_set_pool,
-            Acked: self._attempts.acked,
-            Started: self._attempts.started,
-            Printed: self._attempts.printed,
-            Progressed: self._attempts.progressed,
-            Finished: self._attempts.finished,
-            Returned: self._attempts.returned,
+            m.Submit: self._intake.submit,
+            m.Watch: self._on_watch,
+            m.Noted: self._on_noted,
+            m.Beat: self._on_beat,
+            m.Cancel: self._on_cancel,
+            m.Waits: self._on_waits,
+            m.SetLimit: self._on_limits,
+            m.GetLimits: self._on_limits,
+            m.Occupy: self._on_limits,
+            m.Vacate: self._on_limits,
+            m.GetRuns: self._on_query,
+            m.GetRun: self._on_query,
+            m.GetValue: self._on_query,
+            m.GetCached: self._on_query,
+            m.GetOutput: self._on_query,
+            m.GetCall: self._on_query,
+            m.GetStack: self._on_get_stack,
+            m.StackShown: self._on_stack_shown,
+            m.GetYielded: self._streams.ask,
+            m.StopReading: self._on_stop_reading,
+            m.GetStatus: self._on_query,
+            m.GetBoard: self._on_get_board,
+            m.Prune: self._on_query,
+            m.StopBroker: self._on_stop,
+            m.SetPool: self._on_set_pool,
+            m.Acked: self._attempts.acked,
+            m.Started: self._attempts.started,
+            m.Printed: self._attempts.printed,
+            m.Progressed: self._attempts.progressed,
+            m.Finished: self._attempts.finished,
+            m.Returned: self._attempts.returned,
         }
 
     def restore(
@@ -250,11 +215,11 @@ class Broker:
         if is_taken:
             return
         if not self._presence.knows(peer):
-            self._send(peer, Stranger(self._boot))
+            self._send(peer, m.Stranger(self._boot))
             return
         self._handlers[type(message)](peer, message, now)
 
-    def adopt(self, message: Submit, now: Now) -> None:
+    def adopt(self, message: m.Submit, now: Now) -> None:
         """Take a promised submit that was read from an outbox; its sender may be gone."""
         self._intake.adopt(message, now)
 
@@ -275,7 +240,7 @@ class Broker:
         self._ledger.attribute(upto, found)
         self._events.changed()
 
-    def process_gone(self, peer: PeerId, exited: Exited | None, now: Now) -> None:
+    def process_gone(self, peer: PeerId, exited: m.Exited | None, now: Now) -> None:
         """A local process ended, as seen by this machine's kernel.
 
         Parameters
@@ -343,13 +308,13 @@ class Broker:
             return ""
         return self._staff.waiting_reason(record)
 
-    def status(self, request: int, now: Now, home: str, started: float) -> Status:
+    def status(self, request: int, now: Now, home: str, started: float) -> m.Status:
         """All that is known without reading the table; `started` in UNIX seconds."""
         queues = {}
         for key, depth in self._queue.depths().items():
             oldest = self._queue.oldest(key)
             queues[key] = (depth, max(0.0, now.unix_s - oldest.submitted) if oldest else 0.0)
-        return Status(
+        return m.Status(
             request, self._pid, self._boot, home, started, self._presence.client_count,
             self._staff.workers(now), self._staff.pool_infos(),
             self._ledger.counts, queues,
@@ -357,45 +322,51 @@ class Broker:
 
     # -- from clients ----------------------------------------------------------------------------------
 
-    def _on_submit(self, peer: PeerId, message: Submit, now: Now) -> None:
-        self._intake.submit(message, peer, now)
-
-    def _on_watch(self, peer: PeerId, message: Watch, now: Now) -> None:
+    def _on_watch(self, peer: PeerId, message: m.Watch, now: Now) -> None:
         self._finals.watch_all(peer, message.runs, self._ledger.runs, now, self._ledger.out)
-        self._send(peer, Done(message.request))
+        self._send(peer, m.Done(message.request))
 
-    def _on_noted(self, peer: PeerId, message: Noted, now: Now) -> None:
+    def _on_noted(self, peer: PeerId, message: m.Noted, now: Now) -> None:
         self._finals.noted(peer, message.session, message.upto, now, self._ledger.out)
 
-    def _on_beat(self, peer: PeerId, message: Beat, now: Now) -> None:
+    def _on_beat(self, peer: PeerId, message: m.Beat, now: Now) -> None:
         if message.boot not in ("", self._boot):
             # a Hello to a former broker came late, and what was said to that one never reached us
-            self._send(peer, Stranger(self._boot))
+            self._send(peer, m.Stranger(self._boot))
 
-    def _on_cancel(self, peer: PeerId, message: Cancel, now: Now) -> None:
+    def _on_cancel(self, peer: PeerId, message: m.Cancel, now: Now) -> None:
         for run in message.runs:
             if record := self._ledger.runs.get(run):
                 self._attempts.cancel(record, now)
-        self._send(peer, Done(message.request))
+        self._send(peer, m.Done(message.request))
 
     def _on_query(self, peer: PeerId, message: Any, now: Now) -> None:
         self._ledger.out.sends.append(Look(peer, message))
 
-    def _on_get_yielded(self, peer: PeerId, message: GetYielded, now: Now) -> None:
-        self._streams.ask(peer, message)
+    def _on_get_stack(self, peer: PeerId, message: m.GetStack, now: Now) -> None:
+        record = self._ledger.runs.get(message.run)
+        if record is None or not record.worker:
+            self._send(peer, m.NotDone(message.request, f"run {message.run} is not running", code="value"))
+        else:
+            self._send(record.worker, m.ShowStack(record.run, record.attempt, peer, message.request))
 
-    def _on_stop_reading(self, peer: PeerId, message: StopReading, now: Now) -> None:
+    def _on_stack_shown(self, peer: PeerId, message: m.StackShown, now: Now) -> None:
+        not_running = m.NotDone(message.request, f"run {message.run} is not running", code="value")
+        found = m.StackFound(message.request, message.text)
+        self._send(message.peer, found if message.text else not_running)
+
+    def _on_stop_reading(self, peer: PeerId, message: m.StopReading, now: Now) -> None:
         self._streams.stop(message)
-        self._send(peer, Done(message.request))
+        self._send(peer, m.Done(message.request))
 
-    def _on_get_board(self, peer: PeerId, message: GetBoard, now: Now) -> None:
-        self._send(peer, BoardFound(message.request, self._events.board()))
+    def _on_get_board(self, peer: PeerId, message: m.GetBoard, now: Now) -> None:
+        self._send(peer, m.BoardFound(message.request, self._events.board()))
 
-    def _on_stop(self, peer: PeerId, message: StopBroker, now: Now) -> None:
-        self._send(peer, Done(message.request))
+    def _on_stop(self, peer: PeerId, message: m.StopBroker, now: Now) -> None:
+        self._send(peer, m.Done(message.request))
         self._presence.close(message.drain_s, now)
 
-    def _on_waits(self, peer: PeerId, message: Waits, now: Now) -> None:
+    def _on_waits(self, peer: PeerId, message: m.Waits, now: Now) -> None:
         answer, lender = self._credit.waits(message, now)
         if lender is not None:
             self._dispatcher.give_back_behind(lender, now)
@@ -405,7 +376,7 @@ class Broker:
         if answer := self._slots.answer(peer, message, now):
             self._send(peer, answer)
 
-    def _on_set_pool(self, peer: PeerId, message: SetPool, now: Now) -> None:
+    def _on_set_pool(self, peer: PeerId, message: m.SetPool, now: Now) -> None:
         self._send(peer, self._presence.set_pool(message, now))
 
     # -- time ------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import msgspec
 
 from nbtasks.core.messages import (
     PROTOCOL,
+    CallFound,
     Ended,
     Exited,
     Finished,
@@ -127,6 +128,7 @@ _WEIGHTS: dict[type, Callable[[Any], int]] = {
     Value: lambda message: len(message.value),
     Output: lambda message: sum(map(len, message.chunks)),
     YieldedFound: lambda message: sum(map(len, message.chunks)),
+    CallFound: lambda message: len(message.code) + len(message.args),
     Exited: lambda message: len(message.last_words) + sum(map(payload_bytes, message.said)),
 }
 

@@ -8,6 +8,7 @@ import msgspec
 
 from nbtasks.core.messages import (
     BoardFound,
+    CallFound,
     Done,
     Ended,
     LimitsFound,
@@ -18,6 +19,7 @@ from nbtasks.core.messages import (
     RunFound,
     RunId,
     Runs,
+    StackFound,
     Status,
     Value,
     YieldedFound,
@@ -75,7 +77,8 @@ class Answered(NamedTuple):
 
 
 Answer = Union[
-    Runs, RunFound, Value, Output, YieldedFound, Status, BoardFound, Pruned, LimitsFound, Done, NotDone
+    Runs, CallFound, StackFound, RunFound, Value, Output, YieldedFound, Status, BoardFound, Pruned,
+    LimitsFound, Done, NotDone,
 ]  # fmt: skip
 Event = Union[
     Connected, Turned, Recorded, NotRecorded, RunEnded, RunMissing, BrokerClosed, OutboxDone, Answered,

@@ -91,7 +91,7 @@ class Intake:
         self._refused: dict[str, Refused] = {}  # by batch, oldest first
         self._late: dict[PeerId, list[tuple[str, RunId]]] = {}  # batches that nobody waits for, with a run
 
-    def submit(self, message: Submit, peer: PeerId, now: Now) -> None:
+    def submit(self, peer: PeerId, message: Submit, now: Now) -> None:
         """Record the batch, or say why not; a copy of it is told the same."""
         runs = message.runs
         if not runs:

@@ -418,6 +418,20 @@ class GetYielded(Message, frozen=True):
     after: int
 
 
+class GetCall(Message, frozen=True):
+    """What a run calls; answered by CallFound."""
+
+    request: int
+    run: RunId
+
+
+class GetStack(Message, frozen=True):
+    """Where the code of a run is now; answered by StackFound once its worker said so."""
+
+    request: int
+    run: RunId
+
+
 class StopReading(Message, frozen=True):
     """I read no more of what this attempt yields; answered by Done."""
 
@@ -561,6 +575,25 @@ class YieldedFound(Message, frozen=True):
     chunks: tuple[bytes, ...]
     upto: int  # number of the last one, to go on after
     live: bool  # more may come
+
+
+class CallFound(Message, frozen=True):
+    """A run as it was submitted."""
+
+    request: int
+    spec: Union[Spec, None]  # None: it is not recorded
+    code: bytes = b""
+    args: bytes = b""
+    parameters: str = "{}"
+    needs: tuple[Need, ...] = ()
+    name: str = ""
+    cache_key: str = ""
+    priority: int = 0
+
+
+class StackFound(Message, frozen=True):
+    request: int
+    text: str
 
 
 class Pruned(Message, frozen=True):
@@ -716,6 +749,15 @@ class Consumed(Message, frozen=True):
     upto: int  # -1: somebody reads no more
 
 
+class ShowStack(Message, frozen=True):
+    """A client wants to see where the code of this attempt is."""
+
+    run: RunId
+    attempt: int
+    peer: PeerId
+    request: int
+
+
 class Leave(Message, frozen=True):
     """Take nothing new; end when your hands are empty."""
 
@@ -771,6 +813,16 @@ class Finished(Message, frozen=True):
     hooks: str = ""  # those for this ending that it began to run
     cache_key: str = ""  # under which the result is found from now on; "": by that of the run, if it has one
     progress: Union[Progress, None] = None  # the last word of its code
+
+
+class StackShown(Message, frozen=True):
+    """Where the code of an attempt is; "": it does not run here."""
+
+    run: RunId
+    attempt: int
+    peer: PeerId  # who asked
+    request: int
+    text: str
 
 
 class Returned(Message, frozen=True):
@@ -833,13 +885,16 @@ class ExitNoted(Message, frozen=True):
 
 ToBroker = Union[
     HelloClient, HelloWorker, HelloPool, Left, Submit, Watch, Noted, Beat, Cancel, GetRuns, GetRun,
-    GetValue, GetCached, GetOutput, GetYielded, StopReading, GetStatus, GetBoard, Prune, StopBroker, SetPool,
-    Waits, SetLimit, GetLimits, Occupy, Vacate, Acked, Started, Printed, Progressed, Finished, Returned,
-    Draining, Exited,
+    GetValue, GetCached, GetOutput, GetCall, GetStack, GetYielded, StopReading, GetStatus, GetBoard, Prune,
+    StopBroker, SetPool, Waits, SetLimit, GetLimits, Occupy, Vacate, Acked, Started, Printed, Progressed,
+    StackShown, Finished, Returned, Draining, Exited,
 ]  # fmt: skip
 ToClient = Union[
     Welcome, Stranger, Rejected, Accepted, Refused, Ended, Missing, Closed, Runs, RunFound, Value, Output,
-    YieldedFound, Status, BoardFound, BoardChanged, RunChanged, Pruned, LimitsFound, Done, NotDone,
+    CallFound, StackFound, YieldedFound, Status, BoardFound, BoardChanged, RunChanged, Pruned, LimitsFound,
+    Done, NotDone,
 ]  # fmt: skip
-ToWorker = Union[Welcome, Stranger, Rejected, Push, Interrupt, Revoke, Kept, OutputKept, Consumed, Leave]
+ToWorker = Union[
+    Welcome, Stranger, Rejected, Push, Interrupt, Revoke, Kept, OutputKept, Consumed, ShowStack, Leave
+]
 ToPool = Union[Welcome, Stranger, Rejected, Want, Kill, Disband, ExitNoted]

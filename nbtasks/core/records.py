@@ -16,6 +16,7 @@ from nbtasks.core.messages import (
     Attempt,
     Finished,
     GetCached,
+    GetCall,
     GetOutput,
     GetRun,
     GetRuns,
@@ -29,6 +30,7 @@ from nbtasks.core.messages import (
     Prune,
     Push,
     RunId,
+    ShowStack,
     Spec,
     Terms,
 )
@@ -153,6 +155,12 @@ class Read(NamedTuple):
     upto: int
 
 
+class Show(NamedTuple):
+    """Tell a client where the code of the current attempt is."""
+
+    asked: ShowStack
+
+
 class MarkEnded(NamedTuple):
     """Note in the marker, before anything is said, that the attempt which began last is over, and how."""
 
@@ -180,7 +188,7 @@ class Exit(NamedTuple):
     status: int
 
 
-Act = Union[Execute, Break, Read, MarkEnded, Launch, Signal, Exit]
+Act = Union[Execute, Break, Read, Show, MarkEnded, Launch, Signal, Exit]
 
 
 # -- sends ---------------------------------------------------------------------------------------------
@@ -227,7 +235,7 @@ class Look(NamedTuple):
     """Answer a query from the committed rows."""
 
     peer: PeerId
-    query: Union[GetRuns, GetRun, GetValue, GetCached, GetOutput, GetYielded, GetStatus, Prune]
+    query: Union[GetRuns, GetRun, GetValue, GetCached, GetOutput, GetCall, GetYielded, GetStatus, Prune]
 
 
 Sent = Union[Send, Publish, PushRun, TellEnd, Announce, Look]

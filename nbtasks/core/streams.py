@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from nbtasks.core.ledger import Ledger
 from nbtasks.core.messages import Consumed, GetYielded, PeerId, RunId, StopReading
-from nbtasks.core.records import Look, RunRecord, Send
+from nbtasks.core.records import Look, Now, RunRecord, Send
 
 VALUES = b"\x00"  # how a chunk of values begins; one of output is a JSON array
 QUESTIONS_MAX = 8  # of one peer about one run that are kept; older ones it has given up
@@ -31,7 +31,7 @@ class Streams:
         self._newest: dict[RunId, Place] = {}  # behind which there was nothing when it was looked for
         self._kept: dict[RunId, dict[tuple[PeerId, int], GetYielded]] = {}
 
-    def ask(self, peer: PeerId, message: GetYielded) -> None:
+    def ask(self, peer: PeerId, message: GetYielded, now: Now) -> None:
         """A reader has all up to a place: answered at once, or when there is more."""
         record = self._ledger.runs.get(message.run)
         sends = self._ledger.out.sends

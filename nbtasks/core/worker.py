@@ -32,11 +32,13 @@ from nbtasks.core.messages import (
     Returned,
     Revoke,
     RunId,
+    ShowStack,
+    StackShown,
     Started,
     Stranger,
     Welcome,
 )
-from nbtasks.core.records import Break, Effects, Exit, MarkEnded, Now, Read
+from nbtasks.core.records import Break, Effects, Exit, MarkEnded, Now, Read, Show
 
 HELLO_S = 0.2  # pause between two Hellos until Welcome
 FINISHED_S = 0.5  # pause before an unkept Finished is said again; doubled up to FINISHED_S_MAX
@@ -167,6 +169,14 @@ class Worker:
     def _on_consumed(self, message: Consumed, now: Now, effects: Effects) -> None:
         if self._current and (self._current.run, self._current.attempt) == (message.run, message.attempt):
             effects.acts.append(Read(message.upto))
+
+    @_on.register
+    def _on_show_stack(self, message: ShowStack, now: Now, effects: Effects) -> None:
+        current = self._current
+        if self._started_at and current and (current.run, current.attempt) == (message.run, message.attempt):
+            effects.acts.append(Show(message))
+        else:
+            effects.sends.append(stack_shown(message, ""))
 
     @_on.register
     def _on_leave(self, message: Leave, now: Now, effects: Effects) -> None:
@@ -367,3 +377,8 @@ class Worker:
             self._gone = True
             effects.sends.append(Left())
             effects.acts.append(Exit(0))
+
+
+def stack_shown(asked: ShowStack, text: str) -> StackShown:
+    """The answer to a client that wants to see a stack."""
+    return StackShown(asked.run, asked.attempt, asked.peer, asked.request, text)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -29,6 +28,7 @@ from nbtasks.errors import (
     UpstreamFailed,
 )
 from nbtasks.pickling.upstream import Upstream
+from nbtasks.run import again, outputs
 from nbtasks.run.streaming import Reader
 
 log = logging.getLogger("nbtasks.runs")
@@ -170,35 +170,16 @@ class Run(Upstream):
     @property
     def output(self) -> list[dict[str, Any]]:
         """What the run printed and displayed, as outputs of a notebook."""
-        outputs: list[dict[str, Any]] = []
-        for chunk in self._client.output(self._run):
-            for output in json.loads(chunk):
-                last = outputs[-1] if outputs else {}
-                is_stream = output.get("output_type") == "stream" == last.get("output_type")
-                if is_stream and output.get("name") == last.get("name"):
-                    last["text"] += output["text"]
-                else:
-                    outputs.append(output)
-        return outputs
+        return outputs.joined(self._client.output(self._run))
 
     @property
     def logs(self) -> str:
         """What the run printed and displayed, as text."""
-        return "".join(map(_text_of, self.output))
+        return "".join(map(outputs.text_of, self.output))
 
     def show(self) -> None:
         """Show the output again: in a notebook as it was, elsewhere as text."""
-        publisher = _display_publisher()
-        for output in self.output:
-            kind = output.get("output_type")
-            if publisher is None or kind in ("stream", "error"):
-                stream = sys.stderr if output.get("name") == "stderr" else sys.stdout
-                stream.write(_text_of(output))
-                stream.flush()
-            elif kind == "clear_output":
-                publisher.clear_output(wait=bool(output.get("wait")))
-            elif "data" in output:
-                publisher.publish(data=output["data"], metadata=output.get("metadata") or {})
+        outputs.show(self.output)
 
     def _recorded(self) -> RunInfo:
         if self._info is not None:
@@ -372,6 +353,37 @@ class Run(Upstream):
         """End the run: at once if it waits; if it runs by an interrupt, then by a kill."""
         self._client.cancel([self._run])
 
+    def rerun(self, here: bool = False) -> Any:
+        """Call it once more, with the code, the arguments and the options that it had.
+
+        Parameters
+        ----------
+        here
+            In this process, with no time-out and no retries: `%debug` then shows where it fails.
+
+        Returns
+        -------
+        The new run; `here`: what the function gives.
+
+        Raises
+        ------
+        ValueError
+            It has no code or arguments of its own that could be called again.
+        """
+        return again.called_here(self) if here else again.submitted(self)
+
+    def stack(self) -> again.Stack:
+        """Where the code of a running run is now: a text, the innermost call last.
+
+        Raises
+        ------
+        ValueError
+            It is not running.
+        TimeoutError
+            Its process does not answer: code outside of Python holds the interpreter.
+        """
+        return again.stack_of(self)
+
 
 def failure_of(where: str, state: State, message: str, body: bytes) -> BaseException:
     """Why a run that ended so has no result.
@@ -425,21 +437,3 @@ def _call(callback: Callable[[Run], Any], run: Run) -> None:
         callback(run)
     except Exception:
         log.exception("a done callback of run %r (%s) raised", run.name, run.id)
-
-
-def _text_of(output: Mapping[str, Any]) -> str:
-    kind = output.get("output_type")
-    if kind == "stream":
-        return str(output.get("text", ""))
-    if kind == "error":
-        return "\n".join(output.get("traceback") or [f"{output.get('ename')}: {output.get('evalue')}"]) + "\n"
-    plain = (output.get("data") or {}).get("text/plain", "")
-    text = "".join(plain) if isinstance(plain, list) else str(plain)
-    return f"{text}\n" if text else ""
-
-
-def _display_publisher() -> Any:
-    """That of the IPython shell we are in; None elsewhere. Only a face may import IPython."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return getattr(shell, "display_pub", None) if hasattr(shell, "kernel") else None

@@ -5,11 +5,8 @@ What a hook raises is logged and changes nothing; a condition that raises says n
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,7 +59,7 @@ class Around:
         for function in self._functions(word):
             answer = False
             with self._guarded(word, function, inside or self.run):
-                answer = bool(finished(function(self._task, self.run, state)))
+                answer = bool(context.finished(function(self._task, self.run, state)))
         return answer
 
     async def ask_async(self, word: str, state: Any) -> bool:
@@ -91,19 +88,3 @@ class Around:
                 what = "the condition of a retry" if word == CONDITION else f"{word} hook"
                 follows = "there is no retry" if word == CONDITION else "the run is as it was"
                 loglines.raised(inside.name, f"{what} {name!r} raised: {follows}", error)
-
-
-def finished(made: Any) -> Any:
-    """What a call gave; an async function is awaited, if need be in a thread beside the running loop."""
-    if not inspect.isawaitable(made):
-        return made
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(_awaited(made))
-    with ThreadPoolExecutor(1, "nbtasks-hook") as pool:
-        return pool.submit(contextvars.copy_context().run, asyncio.run, _awaited(made)).result()
-
-
-async def _awaited(made: Awaitable[Any]) -> Any:
-    return await made

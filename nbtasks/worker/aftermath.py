@@ -19,9 +19,9 @@ from nbtasks.core.messages import Push, RunId, Subject
 from nbtasks.core.records import RunRecord
 from nbtasks.core.states import State, StateType
 from nbtasks.errors import TimedOut
+from nbtasks.pickling.code import Code
 from nbtasks.run import Run
 from nbtasks.tasks.around import CONDITION, Around
-from nbtasks.tasks.code import Code
 from nbtasks.tasks.definition import Task
 from nbtasks.wire.blobs import Blobs
 from nbtasks.wire.marker import Marker

@@ -19,13 +19,14 @@ from typing import Any
 
 from nbtasks.core.codec import for_worker
 from nbtasks.core.messages import Leave, Message, OutputKept, Push
-from nbtasks.core.records import Break, Effects, Exit, MarkEnded, Read
-from nbtasks.core.worker import Worker
+from nbtasks.core.records import Break, Effects, Exit, MarkEnded, Read, Show
+from nbtasks.core.worker import Worker, stack_shown
 from nbtasks.wire import clock, connection, lock
 from nbtasks.wire.alive import is_alive
 from nbtasks.wire.connection import Connection
 from nbtasks.wire.marker import Marker
 from nbtasks.wire.sockets import PeerSockets
+from nbtasks.worker import stacks
 from nbtasks.worker.interrupts import Interrupts
 from nbtasks.worker.loglines import LogLines
 
@@ -75,6 +76,7 @@ class Agent:
         self._owner = owner
         self._pool_pid = os.getppid()
         self._pid = os.getpid()
+        self._main_thread = threading.get_ident()
         self._lock = threading.Lock()
         self._sockets = PeerSockets(found, name, for_worker)
         self._wake_reading, self._wake_writing = os.pipe()
@@ -277,6 +279,8 @@ class Agent:
                 self._interrupts.ask((act.run, act.attempt))
             elif isinstance(act, Read):
                 self.read(act.upto)
+            elif isinstance(act, Show):
+                self._sockets.send([stack_shown(act.asked, stacks.of_thread(self._main_thread))])
             elif isinstance(act, Exit):
                 self._exit(act.status)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from nbtasks import context, pickling
 from nbtasks.core.messages import GetCached, Push, Value
+from nbtasks.pickling.code import Code
 from nbtasks.tasks.caching import Caching, KeyContext, NoKey, key_of
-from nbtasks.tasks.code import Code
 from nbtasks.wire.blobs import Blobs
 
 

@@ -22,9 +22,8 @@ from nbtasks.core import policy
 from nbtasks.core.messages import Push
 from nbtasks.core.states import StateType
 from nbtasks.errors import NbtasksError
+from nbtasks.pickling.code import Code, load_code
 from nbtasks.states import Returned
-from nbtasks.tasks import code as codes
-from nbtasks.tasks.code import Code
 from nbtasks.wire.blobs import Blobs
 from nbtasks.wire.marker import Marker
 from nbtasks.worker.aftermath import Aftermath, Outcome, run_hooks_of
@@ -193,11 +192,11 @@ class Executor:
     def _code(self, push: Push) -> Code:
         if self._serves is None:
             # always afresh, so that no run sees what another one did to its globals
-            return codes.load(push.code)
+            return load_code(push.code)
         key = push.spec.key
         found = self._codes.get(key)
         if found is None:
-            found = self._codes[key] = codes.load(self._serves[key].read_bytes())
+            found = self._codes[key] = load_code(self._serves[key].read_bytes())
         return found
 
     def _log_prints(self, push: Push) -> None:

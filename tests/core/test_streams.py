@@ -6,7 +6,7 @@ import pytest
 
 from nbtasks.core import messages as m
 from nbtasks.core.ledger import Ledger
-from nbtasks.core.records import Look, RunRecord, Send
+from nbtasks.core.records import Look, Now, RunRecord, Send
 from nbtasks.core.states import State
 from nbtasks.core.streams import QUESTIONS_MAX, Streams
 
@@ -22,7 +22,7 @@ def running(ledger: Ledger) -> RunRecord:
 
 
 def ask(streams: Streams, ledger: Ledger, attempt: int, after: int, request: int = 1) -> list[object]:
-    streams.ask("c-1", m.GetYielded(request, "r", attempt, after))
+    streams.ask("c-1", m.GetYielded(request, "r", attempt, after), Now(0.0, 0.0))
     return list(ledger.take().sends)
 
 

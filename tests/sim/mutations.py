@@ -781,9 +781,9 @@ def an_attempt_begins_with_the_progress_of_the_last(patch: Patch) -> None:
 
 @mutation
 def a_question_about_a_run_that_is_over_waits(patch: Patch) -> None:
-    def ask(self: Streams, peer: str, message: m.GetYielded, real: Any = Streams.ask) -> None:
+    def ask(self: Streams, peer: str, message: m.GetYielded, now: Any, real: Any = Streams.ask) -> None:
         if message.run in self._ledger.runs:
-            real(self, peer, message)
+            real(self, peer, message, now)
         else:
             self._keep(peer, message)
 
