@@ -47,6 +47,18 @@ class WorkerRange(click.ParamType):  # type: ignore[type-arg]  # generic in some
         return least, most
 
 
+class Variable(click.ParamType):  # type: ignore[type-arg]
+    """NAME=VALUE."""
+
+    name = "variable"
+
+    def convert(self, value: Any, param: Any, context: Any) -> tuple[str, str]:
+        name, equals, text = str(value).partition("=")
+        if not name or not equals:
+            self.fail(f"a variable is NAME=VALUE, not {value!r}", param, context)
+        return name, text
+
+
 class Faults(click.Group):
     """Turns errors that are no bugs into one line on stderr and an exit code."""
 
@@ -125,6 +137,13 @@ def stop_broker(home: str) -> None:
 @click.option(
     "--drain-timeout", type=click.FloatRange(min=0), metavar="S", help="Else the setting drain_s, 30 seconds."
 )
+@click.option("--env", type=Variable(), multiple=True, metavar="NAME=VALUE", help="A variable of theirs.")
+@click.option("--kernel", metavar="NAME", help="The kernelspec whose interpreter they are.")
+@click.option("--gpu", is_flag=True, help="Each sees one GPU and offers the tag gpu.")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="TAG", help="What they offer to tasks with worker_tags."
+)
+@click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="Replace a worker after N runs.")
 @click.option("--home", "own_home", help="As `nbtasks --home`.")
 @click.pass_obj
 def worker(
@@ -132,6 +151,11 @@ def worker(
     entrypoints: Sequence[str],
     workers: tuple[int, int] | None,
     drain_timeout: float | None,
+    env: Sequence[tuple[str, str]],
+    kernel: str | None,
+    gpu: bool,
+    tags: Sequence[str],
+    max_runs: int | None,
     own_home: str | None,
 ) -> None:
     """Execute runs until SIGINT or SIGTERM: of the tasks that are named, else of any task.
@@ -150,10 +174,12 @@ def worker(
     options = ["--stays"]
     if drain_timeout is not None:
         options += ["--drain-timeout", str(drain_timeout)]
+    kind = pools.kind_of(dict(env), kernel, gpu, tags, max_runs)
     owner = owner_pid()
     options += ["--owner", str(owner)] if owner is not None else []
     with connect(home) as client:  # so that there is a broker to subscribe to
-        command, environment = pools.foreground(client.home, least, most, served, local_paths(), options)
+        paths = local_paths()
+        command, environment = pools.foreground(client.home, least, most, served, paths, options, kind)
     if served is None:
         number = str(most) if least == most else f"{least}..{most}"
         click.echo(

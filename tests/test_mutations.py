@@ -6,7 +6,7 @@ import pytest
 
 from tests.sim.mutations import MUTATIONS, first_red
 
-SEEDS = range(200)
+SEEDS = range(300)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

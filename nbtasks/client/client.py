@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -15,7 +14,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from nbtasks import context, pickling, settings
-from nbtasks.client import pools, processes, status
+from nbtasks.client import pools, processes, status, stopping
 from nbtasks.client.lending import Lending
 from nbtasks.client.link import Link
 from nbtasks.client.observation import Observation
@@ -46,7 +45,6 @@ from nbtasks.core.messages import (
     RunInfo,
     SetPool,
     Spec,
-    StopBroker,
     Submit,
     Terms,
 )
@@ -66,13 +64,11 @@ from nbtasks.tasks import Task, loglines
 from nbtasks.tasks.options import local_paths
 from nbtasks.wire import ids
 from nbtasks.wire.blobs import Blobs
-from nbtasks.wire.process import ProcessWatch, born
 
 SUBMIT_S = 60.0  # for a broker to record what was submitted
 ANSWER_S = 30.0  # for a broker to answer a question
 BATCHES_MAX = 4  # batches of a map that are not answered yet
 CANCEL_RUNS_MAX = 1000  # ids in one Cancel
-STOP_MARGIN_S = 15.0  # beyond the drain, for a broker to end
 
 A = TypeVar("A", bound=Message)
 _ERRORS: dict[str, type[Exception]] = {"itself": ValueError, "value": ValueError, "deadlock": WouldDeadlock}
@@ -346,7 +342,7 @@ class Client:
         return Observation(self._opened(), run, look)
 
     def observe_board(self, look: Callable[[Board | None], object]) -> Observation:
-        """Have `look` called with the board whenever it changed; otherwise as `observe_run`."""
+        """The same for the board."""
         return Observation(self._opened(), BOARD_NAME, look)
 
     # -- for users ----------------------------------------------------------------------------------------
@@ -377,26 +373,13 @@ class Client:
 
         What is queued is kept. Waiting for a run raises `BrokerUnavailable` from now on.
         """
-        link = self._opened()
-        pid = link.broker_pid
-        watch = ProcessWatch(pid, born(pid) or 0.0)
-        try:
-            self.ask(lambda number: StopBroker(number, drain_s), Done)
-            ends_s = time.monotonic() + drain_s + STOP_MARGIN_S
-            try:
-                # it says so to every client in the end
-                link.wait(watch.is_dead, drain_s + STOP_MARGIN_S)
-            except BrokerUnavailable:
-                while not watch.is_dead() and time.monotonic() < ends_s:
-                    time.sleep(0.005)
-            if not watch.is_dead():
-                raise NbtasksError(f"the broker of {self.home} (pid {pid}) is still stopping")
-        finally:
-            watch.close()
+        stopping.stop(self, self._opened(), drain_s)
 
     # -- workers ------------------------------------------------------------------------------------------
 
-    def start_workers(self, n: int, tasks: Iterable[Task[Any]] | None = None) -> Pool:
+    def start_workers(
+        self, n: int, tasks: Iterable[Task[Any]] | None = None, *, least: int | None = None, **kind: Any
+    ) -> Pool:
         """Start a pool of `n` workers.
 
         Parameters
@@ -404,30 +387,28 @@ class Client:
         tasks
             The tasks that they serve, with their functions of this process; None: any task, with the code
             that travels.
+        least
+            Start with so many, and more as runs wait; else all of them.
+        kind
+            `env`: variables (name: value); `kernel`: the kernelspec whose interpreter they are; `gpu=True`:
+            each sees one GPU and offers the tag "gpu"; `tags`: what else they offer to tasks with
+            `worker_tags`; `max_runs_per_worker`: after so many a worker is replaced by a new one.
         """
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"n is a number of workers from 1 on, not {n!r}")
+        wanted = pools.kind_of(**kind)
         self._opened(starts_again=True)
         served = None
         if tasks is not None:
             served = [Served(task.key, task.name, pickling.dump_function(task.fn)[0]) for task in tasks]
-        return pools.start(self, n, n, served, generic=False, paths=local_paths())
+        least = n if least is None else max(0, min(least, n))
+        return pools.start(self, least, n, served, generic=False, paths=local_paths(), kind=wanted)
 
-    def set_generic_pool(self, least: int, most: int) -> None:
+    def set_generic_pool(self, least: int, most: int, **kind: Any) -> None:
         """Let the home's own pool have between `least` and `most` workers, on demand; 0 of them ends it."""
-        if not 0 <= least <= most:
-            raise ValueError(f"{least}..{most} is not a range of workers")
+        wanted = pools.kind_of(**kind)
         self._opened(starts_again=True)
-        if any(pool.generic for pool in self.status().pools):
-            try:
-                self.resize("", least, most)
-                return
-            except BrokerUnavailable:
-                raise
-            except NbtasksError:
-                pass  # it just ends
-        if most:
-            pools.start(self, least, most, None, generic=True, paths=())
+        pools.set_generic(self, least, most, wanted)
 
     def serve(self, tasks: Sequence[Served], limit: int | None) -> Pool | None:
         """Execute the runs of these tasks: blocks in a script, returns a pool in a notebook."""
@@ -448,3 +429,6 @@ class Client:
 
     def pool_names(self) -> set[str]:
         return {pool.name for pool in self.status().pools}
+
+    def has_generic_pool(self) -> bool:
+        return any(pool.generic for pool in self.status().pools)

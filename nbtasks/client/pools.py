@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from nbtasks.context import Served
 from nbtasks.errors import BrokerUnavailable, NbtasksError
 from nbtasks.wire import ids
+from nbtasks.wire.kind import Kind
 from nbtasks.wire.private import private_dir, write_private
 from nbtasks.wire.process import (
     ProcessWatch,
@@ -28,6 +29,7 @@ from nbtasks.wire.process import (
     python_command,
 )
 
+ORDINARY = Kind()
 HELLO_S = 30.0  # for a pool to appear at the broker
 LOOK_S = 0.02  # between two looks whether it did
 STALE_S = 3600.0  # code files of pools that are gone are deleted after this
@@ -45,6 +47,9 @@ class Owner(Protocol):
 
     def pool_names(self) -> set[str]:
         """The pools that the broker knows."""
+
+    def has_generic_pool(self) -> bool:
+        """Whether the home's own pool is there."""
 
 
 class Pool:
@@ -100,12 +105,19 @@ class Pool:
 
 
 def start(
-    owner: Owner, least: int, most: int, served: Sequence[Served] | None, generic: bool, paths: Iterable[str]
+    owner: Owner,
+    least: int,
+    most: int,
+    served: Sequence[Served] | None,
+    generic: bool,
+    paths: Iterable[str],
+    kind: Kind = ORDINARY,
 ) -> Pool:
     """Start a detached pool; returns when the broker knows it."""
     name = ids.peer_id("p")
     pool_owner = owner_pid()
     options = ["--owner", str(pool_owner)] if pool_owner is not None else []
+    options += _kind_options(owner.home, name, kind)
     if generic:
         options.append("--generic")
     log_path = owner.home / "logs" / f"pool-{name}.log"
@@ -122,6 +134,27 @@ def start(
             raise NbtasksError(f"the pool did not start; its log ends:\n{_end_of(log_path)}")
         time.sleep(LOOK_S)
     return pool
+
+
+def set_generic(owner: Owner, least: int, most: int, kind: Kind = ORDINARY) -> None:
+    """Let the home's own pool have between `least` and `most` workers; see `Client.set_generic_pool`."""
+    if not 0 <= least <= most:
+        raise ValueError(f"{least}..{most} is not a range of workers")
+    if owner.has_generic_pool():
+        if kind != ORDINARY:
+            raise NbtasksError(
+                "this home's pool runs already, and what its workers are like cannot be changed: stop it by "
+                "`%nbtasks workers 0`, then start it anew, or start another pool by client.start_workers(...)"
+            )
+        try:
+            owner.resize("", least, most, drain_s=30.0)
+            return
+        except BrokerUnavailable:
+            raise
+        except NbtasksError:
+            pass  # it just ends
+    if most:
+        start(owner, least, most, None, generic=True, paths=(), kind=kind)
 
 
 def run(owner: Owner, most: int, served: Sequence[Served], paths: Iterable[str]) -> int:
@@ -152,9 +185,11 @@ def foreground(
     served: Sequence[Served] | None,
     paths: Iterable[str],
     options: Sequence[str],
+    kind: Kind = ORDINARY,
 ) -> tuple[list[str], Mapping[str, str]]:
     """Command and environment of a pool that is to take the place of this process."""
-    command = _command(home, ids.peer_id("p"), least, most, served, options)
+    name = ids.peer_id("p")
+    command = _command(home, name, least, most, served, [*options, *_kind_options(home, name, kind)])
     return command, _environment(home, served, paths)
 
 
@@ -202,6 +237,37 @@ def _write_served(home: Path, name: str, served: Sequence[Served]) -> Path:
     return listing
 
 
+def _kind_options(home: Path, name: str, kind: Kind) -> list[str]:
+    """Write what the workers of a pool are like, if there is anything to say."""
+    if kind == ORDINARY:
+        return []
+    private_dir(home / "served")
+    path = private_dir(_folder(home, name)) / "kind.json"
+    kind.write(path)
+    return ["--kind", str(path)]
+
+
+def kind_of(
+    env: Mapping[str, str] | None = None,
+    kernel: str | None = None,
+    gpu: bool = False,
+    tags: Iterable[str] = (),
+    max_runs_per_worker: int | None = None,
+) -> Kind:
+    """What workers are to be like, checked; see `Client.start_workers`."""
+    if isinstance(tags, str):
+        raise TypeError(f"tags is a collection of strings, not {tags!r}")
+    env, tags, runs_max = dict(env or {}), tuple(dict.fromkeys(tags)), max_runs_per_worker
+    for word in (*env, *env.values(), *tags, kernel or ""):
+        if not isinstance(word, str) or "\0" in word:
+            raise TypeError(f"variables, tags and the name of a kernel are strings, not {word!r}")
+    if bad := next((name for name in env if not name or "=" in name), None):
+        raise ValueError(f"{bad!r} is not the name of a variable")
+    if runs_max is not None and (isinstance(runs_max, bool) or not isinstance(runs_max, int) or runs_max < 1):
+        raise ValueError(f"max_runs_per_worker is a number from 1 on, not {runs_max!r}")
+    return Kind(env, kernel or "", bool(gpu), tags, runs_max or 0)
+
+
 def _folder(home: Path, name: str) -> Path:
     return home / "served" / name
 
@@ -210,7 +276,8 @@ def _sweep(home: Path) -> None:
     """Delete code files of pools that have been gone for long."""
     running = {word for words in _command_lines() for word in words}
     for folder in (home / "served").glob("p-*"):
-        if str(folder / "served.json") not in running and time.time() - folder.stat().st_mtime > STALE_S:
+        files = {str(folder / "served.json"), str(folder / "kind.json")}
+        if not files & running and time.time() - folder.stat().st_mtime > STALE_S:
             shutil.rmtree(folder, ignore_errors=True)
 
 

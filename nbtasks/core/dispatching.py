@@ -60,7 +60,7 @@ class Dispatcher:
                 self._ledger.change(record, Cause.NO_SLOT, now.unix_s)
 
     def _give(self, seat: Seat, room: Room, now: Now) -> bool:
-        record = self._queue.first(seat.record.serves, seat.record.python, room)
+        record = self._queue.first(seat.fits, room)
         if record is None:
             return False
         self._queue.remove(record)
@@ -69,6 +69,8 @@ class Dispatcher:
             seat.head_since = now.mono_s
         seat.hold(record, self._staff.expected_s(record))
         self._limits.taken(record)
+        if record.spec.sticky and self._staff.bind(record.spec.sticky, seat):
+            self._ledger.out.peers[seat.record.worker] = seat.record
         self.push(record, seat, now, again=False)
         return True
 

@@ -6,6 +6,7 @@ Silence means nothing here. A peer is gone when it says so, or when a process ex
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from nbtasks.core.attempts import Attempts
 from nbtasks.core.dispatching import Dispatcher
@@ -84,7 +85,7 @@ class Presence:
     def restore(self, peers: Iterable[PeerRecord]) -> None:
         for record in peers:
             if isinstance(record, WorkerRecord):
-                self._staff.seats[record.worker] = Seat(record)
+                self._staff.seat(record)
             else:
                 self._staff.pools[record.pool] = PoolSeat(record)
 
@@ -141,11 +142,11 @@ class Presence:
     def _on_hello_worker(self, peer: PeerId, message: HelloWorker, now: Now) -> None:
         record = WorkerRecord(
             worker=peer, pool=message.pool, pid=message.pid, born=message.born, host=message.host,
-            python=message.python, marker=message.marker, serves=message.serves,
+            python=message.python, marker=message.marker, serves=message.serves, tags=message.tags,
         )  # fmt: skip
         seat = self._staff.seats.get(peer)
         if seat is None:
-            seat = self._staff.seats[peer] = Seat(record)
+            seat = self._staff.seat(record)
             self._ledger.out.peers[peer] = record
         seat.said_hello = True
         held = {(h.run, h.attempt) for h in message.held}
@@ -176,6 +177,7 @@ class Presence:
             record = PoolRecord(
                 pool=peer, pid=message.pid, born=message.born, host=message.host, generic=message.generic,
                 serves=message.serves, least=message.least, most=message.most, stays=message.stays,
+                tags=message.tags,
             )  # fmt: skip
             seat = self._staff.pools[peer] = PoolSeat(record)
             self._ledger.out.peers[peer] = record
@@ -244,7 +246,7 @@ class Presence:
 
     def _forget_worker(self, seat: Seat) -> None:
         worker = seat.record.worker
-        del self._staff.seats[worker]
+        self._staff.unseat(seat)
         self._subscribed.discard(worker)
         self._ledger.out.peers[worker] = None
 
@@ -267,6 +269,8 @@ class Presence:
         self._send(seat.record.worker, Leave())
 
     def _on_draining(self, peer: PeerId, now: Now) -> None:
+        if worn := self._staff.seats.get(peer):
+            self._dismiss(worn, now)
         pool = self._staff.pools.get(peer)
         if pool and not pool.closes:
             pool.disband_s = -1.0  # it ends by itself
@@ -320,10 +324,9 @@ class Presence:
             if pool.closes or pool.want >= most:
                 continue
             seats = [seat for seat in self._staff.seats_of(r.pool) if not seat.leaving]
-            waiting = len(self._queue)
-            if seats or self._limits.any:
-                python = seats[0].record.python if seats else ""
-                waiting = self._queue.count_for(r.serves, python, self._limits.room)
+            python = seats[0].record.python if seats else ""
+            fits = partial(self._staff.could_start, pool, python)
+            waiting = self._queue.count_for(fits, self._limits.room) if len(self._queue) else 0
             # a run that was given ahead to a busy worker waits as well
             held = sum(len(seat.held) for seat in seats)
             want = max(r.least, min(most, held + waiting))

@@ -7,20 +7,40 @@ of arrival, and a lane that nobody serves costs the others nothing.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
-from typing import Union
+from collections.abc import Callable
+from typing import NamedTuple, Union
 
 from nbtasks.core.messages import RunId
 from nbtasks.core.records import RunRecord
 
-# task key, Python minor, whether the code travelled, priority, tags
-Lane = tuple[str, str, bool, int, tuple[str, ...]]
+
+class Lane(NamedTuple):
+    """What the runs in one lane have in common."""
+
+    key: str
+    python: str  # minor version
+    travels: bool  # the code came along
+    priority: int
+    tags: tuple[str, ...]
+    worker_tags: tuple[str, ...]
+    sticky: str
+
+
+Fits = Callable[[Lane], bool]
 Room = Callable[[tuple[str, ...]], Union[int, None]]  # how many with these tags may start; None: any number
 
 
 def lane_of(record: RunRecord) -> Lane:
     spec = record.spec
-    return spec.key, spec.python, bool(spec.code), record.terms.priority, spec.tags
+    return Lane(
+        spec.key,
+        spec.python,
+        bool(spec.code),
+        record.terms.priority,
+        spec.tags,
+        spec.worker_tags,
+        spec.sticky,
+    )
 
 
 def _rank(record: RunRecord) -> tuple[int, int]:
@@ -64,14 +84,14 @@ class ReadyQueue:
         if not self._depth[key]:
             del self._depth[key]
 
-    def first(self, serves: tuple[str, ...] | None, python: str, room: Room) -> RunRecord | None:
-        """The first run that a worker with these properties can execute and that may start; it stays in."""
+    def first(self, fits: Fits, room: Room) -> RunRecord | None:
+        """The first run that may start, in lanes that fit; it stays in."""
         for urged in reversed(self._urged.values()):
-            if room(urged.spec.tags) != 0 and lane_of(urged) in self._lanes_for(serves, python):
+            if room(urged.spec.tags) != 0 and fits(lane_of(urged)):
                 return urged
         best: RunRecord | None = None
-        for lane in self._lanes_for(serves, python):
-            if lane[4] and room(lane[4]) == 0:
+        for lane in list(self._lanes):
+            if not fits(lane) or (lane.tags and room(lane.tags) == 0):
                 continue
             record = self._head(lane)
             if record and (best is None or _rank(record) < _rank(best)):
@@ -94,26 +114,20 @@ class ReadyQueue:
 
     def blocked(self, room: Room) -> list[RunRecord]:
         """The heads of lanes of which none may start."""
-        heads = [self._head(lane) for lane in list(self._lanes) if lane[4] and room(lane[4]) == 0]
+        heads = [self._head(lane) for lane in list(self._lanes) if lane.tags and room(lane.tags) == 0]
         return [head for head in heads if head]
 
-    def count_for(self, serves: tuple[str, ...] | None, python: str, room: Room) -> int:
-        """How many runs such workers could execute now; `python` "": of any version."""
-        return sum(self._size(lane, room(lane[4])) for lane in self._lanes_for(serves, python))
+    def count_for(self, fits: Fits, room: Room) -> int:
+        """How many runs such workers could execute now, side by side."""
+        return sum(self._size(lane, room(lane.tags)) for lane in list(self._lanes) if fits(lane))
 
     def depths(self) -> dict[str, int]:
         """Number of runs by task key."""
         return dict(self._depth)
 
     def oldest(self, key: str) -> RunRecord | None:
-        heads = [self._head(lane) for lane in list(self._lanes) if lane[0] == key]
+        heads = [self._head(lane) for lane in list(self._lanes) if lane.key == key]
         return min((head for head in heads if head), key=lambda head: head.seq, default=None)
-
-    def _lanes_for(self, serves: tuple[str, ...] | None, python: str) -> Iterable[Lane]:
-        fitting = (lane for lane in self._lanes if not python or lane[1] == python)
-        if serves is None:
-            return [lane for lane in fitting if lane[2]]
-        return [lane for lane in fitting if lane[0] in serves]
 
     def _head(self, lane: Lane) -> RunRecord | None:
         heap = self._lanes.get(lane)
@@ -127,4 +141,6 @@ class ReadyQueue:
     def _size(self, lane: Lane, room: int | None) -> int:
         # entries of runs that were taken out make this too large for a moment; it only sizes pools
         size = len(self._lanes.get(lane, ())) if self._head(lane) else 0
+        if lane.sticky:
+            size = min(size, 1)
         return size if room is None else min(size, room)

@@ -90,6 +90,8 @@ class WorkerRecord(msgspec.Struct):
     python: str
     marker: str
     serves: tuple[str, ...] | None
+    tags: tuple[str, ...] = ()
+    sticky: dict[str, int] = {}  # names of which it has the namespace -> since when, counted in such words
 
 
 class PoolRecord(msgspec.Struct):
@@ -102,6 +104,7 @@ class PoolRecord(msgspec.Struct):
     least: int
     most: int
     stays: bool
+    tags: tuple[str, ...] = ()
 
 
 class Limit(msgspec.Struct, frozen=True):

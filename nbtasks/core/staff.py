@@ -6,9 +6,10 @@ worker left, or its process is gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from nbtasks.core.messages import Exited, Kept, PeerId, PoolInfo, RunId, WorkerInfo
+from nbtasks.core.queue import Lane, lane_of
 from nbtasks.core.records import Now, PoolRecord, RunRecord, WorkerRecord
 
 AHEAD_MAX = 48  # runs a worker may hold besides the one it executes; fewer than its marker has slots
@@ -20,11 +21,20 @@ MEAN_WEIGHT = 0.2  # of a task's newest run in the average of its runs
 MEANS_MAX = 10_000  # tasks whose average is remembered
 
 
+def _is_able(worker: WorkerRecord, lane: Lane) -> bool:
+    """Whether a worker can execute such runs, whatever namespaces it has."""
+    if lane.python != worker.python:
+        return False
+    able = lane.travels if worker.serves is None else lane.key in worker.serves
+    return able and (not lane.worker_tags or set(lane.worker_tags) <= set(worker.tags))
+
+
 class Seat:
     """One worker, present or not yet heard of since the broker's start."""
 
-    def __init__(self, record: WorkerRecord) -> None:
+    def __init__(self, record: WorkerRecord, bound: Mapping[str, Sequence[WorkerRecord]]) -> None:
         self.record = record
+        self._bound = bound  # sticky name -> workers that have its namespace, the first one first
         self.said_hello = False
         self.heard_s = 0.0  # mono seconds of its last word
         self.ready = False  # its subscription was seen, so that a push reaches it
@@ -80,11 +90,17 @@ class Seat:
             busy_since=running.attempts[-1].start if running else 0.0,
         )  # fmt: skip
 
-    def can_run(self, record: RunRecord) -> bool:
-        spec = record.spec
-        if spec.python != self.record.python:
+    def fits(self, lane: Lane) -> bool:
+        """Whether this worker can execute such runs."""
+        if not _is_able(self.record, lane):
             return False
-        return bool(spec.code) if self.record.serves is None else spec.key in self.record.serves
+        # another one only if they cannot: else it would wait for ever
+        holders = (one for one in self._bound.get(lane.sticky, ()) if _is_able(one, lane))
+        holder = next(holders, self.record) if lane.sticky else self.record
+        return holder.worker == self.record.worker
+
+    def can_run(self, record: RunRecord) -> bool:
+        return self.fits(lane_of(record))
 
     def hold(self, record: RunRecord, expected_s: float) -> None:
         self.held[record.run] = record
@@ -126,6 +142,14 @@ class PoolSeat:
     def closes(self) -> bool:
         return self.disband_s is not None
 
+    def fits(self, lane: Lane, python: str) -> bool:
+        """Whether workers of this pool could execute such runs; `python` "": of any version."""
+        own = self.record
+        if python and lane.python != python:
+            return False
+        able = lane.travels if own.serves is None else lane.key in own.serves
+        return able and set(lane.worker_tags) <= set(own.tags)
+
 
 class Staff:
     """Seats and pools by name."""
@@ -136,6 +160,42 @@ class Staff:
         self.lends = False  # whether a run has ever lent its slot
         self.dead_pool_pid = 0  # of the pool that died last and was not replaced
         self._means_s: dict[str, float] = {}  # task key -> average length of its runs
+        # sticky name -> who has its namespace: one worker, and others for what it cannot execute
+        self._bound: dict[str, list[WorkerRecord]] = {}
+
+    def seat(self, record: WorkerRecord) -> Seat:
+        """A worker has come, or is known from the table."""
+        seat = self.seats[record.worker] = Seat(record, self._bound)
+        for name in record.sticky:
+            self._enter(name, record)
+        return seat
+
+    def unseat(self, seat: Seat) -> None:
+        """A worker is gone, and with it its namespaces."""
+        del self.seats[seat.record.worker]
+        for name in seat.record.sticky:
+            self._bound[name].remove(seat.record)
+            if not self._bound[name]:
+                del self._bound[name]
+
+    def could_start(self, pool: PoolSeat, python: str, lane: Lane) -> bool:
+        """Whether one more worker of this pool could execute such runs."""
+        holders = self._bound.get(lane.sticky, ())
+        return pool.fits(lane, python) and not any(_is_able(holder, lane) for holder in holders)
+
+    def bind(self, name: str, seat: Seat) -> bool:
+        """Runs with this sticky name go to this worker from now on; whether that is news."""
+        if name in seat.record.sticky:
+            return False
+        last = max((holder.sticky[name] for holder in self._bound.get(name, ())), default=0)
+        seat.record.sticky = {**seat.record.sticky, name: last + 1}
+        self._enter(name, seat.record)
+        return True
+
+    def _enter(self, name: str, record: WorkerRecord) -> None:
+        holders = self._bound.setdefault(name, [])
+        holders.append(record)
+        holders.sort(key=lambda holder: holder.sticky[name])
 
     def expected_s(self, record: RunRecord) -> float:
         """How long this run will keep a worker, as far as its task is known."""
@@ -200,7 +260,7 @@ class Staff:
         if any(seat.can_run(record) for seat in present):
             return ""
         pools = [p for p in self.pools.values() if not p.closes and p.record.most]
-        if any(p.record.serves is None or spec.key in p.record.serves for p in pools):
+        if any(pool.fits(lane_of(record), "") for pool in pools):
             pythons = {seat.record.python for seat in present}
             if pythons and spec.python not in pythons:
                 return f"waiting for a worker with Python {spec.python}"
@@ -209,4 +269,6 @@ class Staff:
             return f"no worker: pool {self.dead_pool_pid} died"
         if any(seat.record.python != spec.python and seat.record.serves is None for seat in present):
             return f"waiting for a worker with Python {spec.python}"
+        if spec.worker_tags:
+            return f"waiting for a worker that offers {', '.join(spec.worker_tags)}"
         return f"waiting for a worker that serves {spec.key}"

@@ -15,6 +15,7 @@ from nbtasks.core.messages import (
     Acked,
     Beat,
     Consumed,
+    Draining,
     Finished,
     Held,
     HelloWorker,
@@ -64,10 +65,17 @@ class _Ending(msgspec.Struct):
 
 
 class Worker:
-    """One worker kernel; executes one attempt at a time."""
+    """One worker kernel; executes one attempt at a time.
 
-    def __init__(self, hello: HelloWorker) -> None:
+    Parameters
+    ----------
+    runs_max
+        After so many attempts it leaves; 0: never.
+    """
+
+    def __init__(self, hello: HelloWorker, runs_max: int = 0) -> None:
         self._hello = hello
+        self._runs_max = runs_max
         self._boot = ""  # of the broker that welcomed us; "" until then
         self._hello_at: float | None = 0.0
         self._waiting: deque[Push] = deque()
@@ -128,6 +136,8 @@ class Worker:
             if self._leaving or key in self._done:
                 # a late copy of what was handed back or kept; the broker ignores what it knows already
                 self._give_back(key, effects)
+                if self._is_worn:
+                    effects.sends.append(Draining(0.0))
                 return
             # a newer attempt of the same run replaces an older one that still waits
             self._waiting = deque(p for p in self._waiting if p.run != message.run)
@@ -184,12 +194,19 @@ class Worker:
         for push in list(self._waiting):
             self._give_back((push.run, push.attempt), effects)
 
+    def _retire(self, effects: Effects) -> None:
+        """Leave of its own will; the broker must not give it back what it gives back."""
+        effects.sends.append(Draining(0.0))
+        self._leaving = True
+        for push in list(self._waiting):
+            self._give_back((push.run, push.attempt), effects)
+
     # -- from the main thread --------------------------------------------------------------------------
 
     def take(self) -> Push | None:
         """The next attempt for the main thread, which must be free; None: nothing waits."""
         assert self._current is None, "the main thread is busy"
-        if not self._waiting or self._gone or self._marks_all():
+        if not self._waiting or self._gone or self._marks_all() or self._is_worn:
             return None
         self._current = self._waiting.popleft()
         self._begun += 1
@@ -266,8 +283,15 @@ class Worker:
         self._say_soon(finished, now, FINISHED_HOLD_S)
         if not self._waiting or (self._says_at is not None and self._says_at <= now.mono_s):
             effects.sends += self._flush_says()
+        if self._is_worn:
+            self._retire(effects)
         self._leave_if_empty(effects)
         return effects
+
+    @property
+    def _is_worn(self) -> bool:
+        """Whether it has executed as much as it is to."""
+        return 0 < self._runs_max <= self._begun
 
     # -- time ------------------------------------------------------------------------------------------
 
@@ -321,7 +345,8 @@ class Worker:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._waiting) and self._current is None and not self._marks_all()
+        is_able = self._current is None and not self._marks_all() and not self._is_worn
+        return bool(self._waiting) and is_able
 
     def check(self) -> None:
         """Raise AssertionError if the machine contradicts itself."""

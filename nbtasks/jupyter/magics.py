@@ -43,6 +43,15 @@ class NbtasksMagics(Magics):
         help="workers: N or A..B; logs, cancel: a run, as its id, an end of its id or the name of a variable",
     )
     @argument("-w", "--workers", type=int, metavar="N", help="start: workers of the pool, started on demand")
+    @argument(
+        "--env", action="append", metavar="NAME=VALUE", help="start, workers: a variable of the workers"
+    )
+    @argument("--kernel", metavar="NAME", help="start, workers: the kernel whose interpreter they are")
+    @argument("--gpu", action="store_true", help="start, workers: each sees one GPU and offers the tag gpu")
+    @argument(
+        "--offer", action="append", metavar="TAG", help="start, workers: what they offer to worker_tags"
+    )
+    @argument("--max-runs", type=int, metavar="N", help="start, workers: replace a worker after N runs")
     @argument("--state", metavar="STATE", help="runs: only those in this state")
     @argument("--task", metavar="TASK", help="runs: only those of this task")
     @argument("--tag", metavar="TAG", help="runs: only those with this tag")
@@ -83,7 +92,7 @@ class NbtasksMagics(Magics):
             f"broker {'already running' if found else 'started'}: pid {status.broker_pid}, home {client.home}"
         )
         if arguments.workers is not None or (most and not any(pool.generic for pool in status.pools)):
-            client.set_generic_pool(least, most)
+            client.set_generic_pool(least, most, **kind_of(arguments))
             print(pool_words(least, most))
 
     def _on_stop(self, arguments: Namespace) -> None:
@@ -103,7 +112,7 @@ class NbtasksMagics(Magics):
             print("\n".join(views.worker_lines(client.status(), time.time())) or "no workers")
             return
         least, most = bounds(" ".join(arguments.words))
-        client.set_generic_pool(least, most)
+        client.set_generic_pool(least, most, **kind_of(arguments))
         print(pool_words(least, most))
 
     def _on_runs(self, arguments: Namespace) -> RunTable:
@@ -163,6 +172,19 @@ def bounds(text: str, least: int | None = None) -> tuple[int, int]:
     if not 0 <= first <= most <= WORKERS_MAX:
         raise UsageError(f"a number of workers lies in 0..{WORKERS_MAX}, the smaller first; got {text!r}")
     return first, most
+
+
+def kind_of(arguments: Namespace) -> dict[str, Any]:
+    """What the workers are to be like, as `Client.start_workers` takes it."""
+    pairs = [text.partition("=") for text in arguments.env or ()]
+    if bad := next((name for name, equals, _ in pairs if not name or not equals), None):
+        raise UsageError(f"--env takes NAME=VALUE, not {bad!r}")
+    if arguments.max_runs is not None and arguments.max_runs < 1:
+        raise UsageError("--max-runs takes a number from 1 on")
+    return {
+        "env": {name: value for name, _, value in pairs}, "kernel": arguments.kernel, "gpu": arguments.gpu,
+        "tags": arguments.offer or (), "max_runs_per_worker": arguments.max_runs,
+    }  # fmt: skip
 
 
 def pool_words(least: int, most: int) -> str:

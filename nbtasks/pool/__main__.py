@@ -16,9 +16,12 @@ import msgspec
 from nbtasks import settings
 from nbtasks.core.messages import HelloPool
 from nbtasks.core.version import VERSION
+from nbtasks.pool import kinds
 from nbtasks.wire import connection
 from nbtasks.wire.alive import born, host_name
 from nbtasks.wire.connection import Connection
+from nbtasks.wire.kind import Kind
+from nbtasks.wire.kind import read as read_kind
 
 NO_BROKER_S = 10.0  # for a broker that just starts
 NO_BROKER, BAD_CONFIGURATION = 69, 78  # exit statuses, as in sysexits.h
@@ -44,6 +47,7 @@ def main() -> int:
         home = settings.home_path(options.home)
         serves = _serves(options.serves)
         drain_s = settings.load(home).drain_s if options.drain_timeout is None else options.drain_timeout
+        kind = kinds.workers(_kind(options.kind), options.most, dict(os.environ))
     except (OSError, ValueError, msgspec.DecodeError) as error:
         print(error, file=sys.stderr)
         return BAD_CONFIGURATION
@@ -58,8 +62,8 @@ def main() -> int:
     # jupyter_client takes its time, which the lines above need not wait for
     from nbtasks.pool.edge import PoolEdge
 
-    hello = _hello(options, serves)
-    edge = PoolEdge(options.name, home, found, hello, options.serves, drain_s, options.owner)
+    hello = _hello(options, serves, kind.tags)
+    edge = PoolEdge(options.name, home, found, hello, options.serves, drain_s, options.owner, kind)
     return edge.run()
 
 
@@ -79,6 +83,7 @@ def _options() -> argparse.Namespace:
         "--generic", action="store_true", help="be the one pool that `%%nbtasks workers` sets"
     )
     parser.add_argument("--stays", action="store_true", help="stay when nobody needs workers")
+    parser.add_argument("--kind", type=Path, help="JSON: what the workers are like")
     parser.add_argument("--owner", type=int, metavar="PID", help="a process with which the pool ends")
     parser.add_argument("--drain-timeout", type=float, metavar="S", help="else the setting drain_s")
     options = parser.parse_args()
@@ -98,7 +103,11 @@ def _broker(home: Path) -> Connection | None:
     return found
 
 
-def _hello(options: argparse.Namespace, serves: list[Served] | None) -> HelloPool:
+def _kind(path: Path | None) -> Kind:
+    return Kind() if path is None else read_kind(path)
+
+
+def _hello(options: argparse.Namespace, serves: list[Served] | None, tags: tuple[str, ...]) -> HelloPool:
     pid = os.getpid()
     return HelloPool(
         version=VERSION,
@@ -111,6 +120,7 @@ def _hello(options: argparse.Namespace, serves: list[Served] | None) -> HelloPoo
         least=options.least,
         most=options.most,
         stays=options.stays,
+        tags=tags,
     )
 
 

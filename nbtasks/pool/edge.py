@@ -16,6 +16,7 @@ from nbtasks.core.codec import for_pool
 from nbtasks.core.messages import Exited, ExitNoted, HelloPool, Message, PeerId, Rejected
 from nbtasks.core.pool import Pool
 from nbtasks.core.records import Effects, Exit, Launch, Signal
+from nbtasks.pool.kinds import Workers
 from nbtasks.pool.launcher import WorkerProcess, environment, forget, last_text
 from nbtasks.wire import clock, connection, lock
 from nbtasks.wire.connection import Connection
@@ -40,6 +41,8 @@ class PoolEdge:
         For running code when the process is asked to stop.
     owner
         A process with which this one and its workers end.
+    kind
+        What its workers are like.
     """
 
     def __init__(
@@ -51,12 +54,14 @@ class PoolEdge:
         serves: Path | None,
         drain_s: float,
         owner: int | None,
+        kind: Workers,
     ) -> None:
         self._name = name
         self._home = home
         self._connection = found
         self._serves = serves
         self._drain_s = drain_s
+        self._kind = kind
         self._machine = Pool(name, hello)
         self._sockets = PeerSockets(found, name, for_pool)
         self._environment = environment(home, owner)
@@ -166,7 +171,9 @@ class PoolEdge:
 
     def _launch(self, name: PeerId) -> None:
         try:
-            worker = WorkerProcess(name, self._name, self._home, self._serves, self._environment)
+            taken = [worker.device for worker in self._workers.values()]
+            env = self._kind.environment(self._environment, taken)
+            worker = WorkerProcess(name, self._name, self._home, self._serves, env, self._kind)
         except Exception as error:
             log.exception("worker %s could not be started", name)
             exited = Exited(name, f"could not be started: {error}")

@@ -15,9 +15,10 @@ from jupyter_client.manager import KernelManager
 
 from nbtasks.core.messages import Exited, PeerId
 from nbtasks.core.records import Signal
+from nbtasks.pool.kinds import DEVICES, Workers
 from nbtasks.wire import marker, spool
 from nbtasks.wire.private import private_dir, runtime_dir
-from nbtasks.wire.process import ProcessWatch, born, child_environment, python_command
+from nbtasks.wire.process import ProcessWatch, born, child_environment
 
 INLINE_BACKEND = "module://matplotlib_inline.backend_inline"
 
@@ -47,16 +48,25 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, name: PeerId, pool: PeerId, home: Path, serves: Path | None, environment: dict[str, str]
+        self,
+        name: PeerId,
+        pool: PeerId,
+        home: Path,
+        serves: Path | None,
+        environment: dict[str, str],
+        kind: Workers,
     ) -> None:
         self.name = name
+        self.device = environment.get(DEVICES, "") if kind.devices else ""
         folder = private_dir(_folder(home))
         self._marker = _marker_path(home, name)
         self._spool = folder / f"{name}.spool"
         command = [
-            *python_command("nbtasks.worker", "-f", "{connection_file}", "--home", str(home)),
+            *(*kind.command, "-f", "{connection_file}", "--home", str(home)),
             *("--name", name, "--pool", pool, "--marker", str(self._marker), "--spool", str(self._spool)),
             *(() if serves is None else ("--serves", str(serves))),
+            *(word for tag in kind.tags for word in ("--tag", tag)),
+            *(("--max-runs", str(kind.runs_max)) if kind.runs_max else ()),
         ]
         self._manager = _WorkerManager(
             command,

@@ -406,6 +406,7 @@ class Task(Decorators, Generic[F]):
                 crash_retries=chosen.crash_retries, timeout_s=chosen.timeout_s, grace_s=chosen.grace_s,
                 log_prints=chosen.log_prints, serializer=chosen.serializer, cache_s=chosen.cache_s,
                 cwd=cwd, sys_path=paths, hooks=options.hooks_of(chosen),
+                worker_tags=tuple(sorted(chosen.worker_tags)), sticky=chosen.sticky,
             )  # fmt: skip
             if len(self._specs) >= 8:
                 self._specs.clear()

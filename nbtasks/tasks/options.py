@@ -20,7 +20,9 @@ from nbtasks.tasks import identity
 from nbtasks.tasks.caching import NO_CACHE, CachePolicy, Caching
 
 # options that mean something in the background only; in a decorator they wait for the first `.delay()`
-BACKGROUND = ("crash_retries", "priority", "eta", "countdown", "expires", "idempotency_key")
+BACKGROUND = (
+    "crash_retries", "priority", "eta", "countdown", "expires", "idempotency_key", "worker_tags", "sticky",
+)  # fmt: skip
 CODE = ("retry_condition", "caching", RUNNING, *ENDS)  # fields that hold code; it travels with the function
 DELAYS_MAX = 50  # of one task
 RESERVED = ("wait_for", "return_state", "deferred")  # keywords of ours, which would hide a parameter
@@ -61,6 +63,8 @@ class Options(msgspec.Struct, frozen=True):
     expires: float = 0.0  # seconds after the call; 0: never
     expires_at: float = 0.0  # UNIX seconds; 0: never
     idempotency_key: str = ""
+    worker_tags: frozenset[str] = frozenset()
+    sticky: str = ""
     run_name: Any = None  # a template, or a function; see `naming`
     background: tuple[str, ...] = ()  # which of BACKGROUND were given to `with_options`
 
@@ -339,6 +343,8 @@ _READERS: dict[str, Callable[[str, Any], dict[str, Any]]] = {
     "countdown": lambda word, value: {"countdown_s": 0.0 if value is None else _seconds(word, value)},
     "expires": _expires,
     "idempotency_key": _into("idempotency_key", _name, empty=""),
+    "worker_tags": _into("worker_tags", _tags),
+    "sticky": _into("sticky", _name, empty=""),
 }
 
 OF_A_RUN = tuple(word for word in _READERS if word != "key")  # what one run may be given

@@ -67,6 +67,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--spool", type=Path, required=True)
     parser.add_argument("--log-fd", type=int, default=2)
     parser.add_argument("--serves", type=Path, help="JSON: the tasks to serve; without it, any task")
+    parser.add_argument("--tag", action="append", default=[], help="what it offers; may be given again")
+    parser.add_argument("--max-runs", type=int, default=0, help="leave after so many; 0: never")
     return parser.parse_args()
 
 
@@ -91,7 +93,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
         return NO_BROKER
     serves = _serves(options.serves)
     interrupts = Interrupts()
-    machine = Worker(_hello(options, serves))
+    machine = Worker(_hello(options, serves), options.max_runs)
     marker = Marker.create(options.marker)
     agent = Agent(options.home, found, options.name, machine, interrupts, marker, log, _owner())
     bounds = chosen.output_bytes_max, chosen.output_tail_bytes
@@ -156,6 +158,7 @@ def _hello(options: argparse.Namespace, serves: list[Served] | None) -> HelloWor
         pool=options.pool,
         marker=str(options.marker),
         serves=None if serves is None else tuple(task.key for task in serves),
+        tags=tuple(options.tag),
     )
 
 

@@ -32,6 +32,7 @@ from nbtasks.worker.cached import Cached
 from nbtasks.worker.collector import Collector
 from nbtasks.worker.interrupts import Interrupts
 from nbtasks.worker.loglines import LogLines
+from nbtasks.worker.namespaces import Namespaces
 from nbtasks.worker.stream import ValueStream
 from nbtasks.worker.surroundings import Surroundings
 from nbtasks.worker.upstream import Upstreams
@@ -77,6 +78,7 @@ class Executor:
         self._shell = shell
         self._serves = serves
         self._codes: dict[str, Code] = {}
+        self._namespaces = Namespaces()
         self._pid = os.getpid()
 
     def execute(self, push: Push) -> None:
@@ -192,12 +194,14 @@ class Executor:
     def _code(self, push: Push) -> Code:
         if self._serves is None:
             # always afresh, so that no run sees what another one did to its globals
-            return load_code(push.code)
+            found = load_code(push.code)
+            if push.spec.sticky:
+                found = found._replace(function=self._namespaces.bound(push.spec.sticky, found.function))
+            return found
         key = push.spec.key
-        found = self._codes.get(key)
-        if found is None:
-            found = self._codes[key] = load_code(self._serves[key].read_bytes())
-        return found
+        if key not in self._codes:
+            self._codes[key] = load_code(self._serves[key].read_bytes())
+        return self._codes[key]
 
     def _log_prints(self, push: Push) -> None:
         """Let print() also write log lines; restored with the other surroundings."""

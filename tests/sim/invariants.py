@@ -7,6 +7,7 @@ wrote and said. It knows nothing of how the machines decide.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,9 @@ class Judge:
         self._progress: dict[Key, float] = {}
         self._endings: dict[Key, tuple[str, bytes]] = {}
         self._died: set[m.PeerId] = set()
+        self._workers: dict[m.PeerId, WorkerRecord] = {}  # that were ever given a run
+        self._bound_before: dict[str, list[m.PeerId]] = {}
+        self._bound: dict[str, dict[m.PeerId, None]] = {}  # sticky name -> who was given runs with it
         self._kept: set[Key] = set()
         self._owners: dict[Key, m.PeerId] = {}
         self._not_before: dict[m.RunId, float] = {}  # mono seconds
@@ -144,6 +148,7 @@ class Judge:
     def committing(self, output: Output, now: Now, boot: str) -> None:
         """Judge rows that are about to be committed."""
         values, fresh = dict(output.values), set()
+        self._bound_before = {name: list(bound) for name, bound in self._bound.items()}
         for new in output.new:
             assert new.record.run not in fresh, f"recorded twice: {short(new.record)}"
             self._accepting(new.record, new.args, output)
@@ -232,12 +237,31 @@ class Judge:
             for need in row.terms.needs:
                 assert self._is_met(need, output), f"given, but it needs {need}: {short(row)}"
             worker = peers.get(row.worker)
+            self._workers.update((n, p) for n, p in peers.items() if isinstance(p, WorkerRecord))
             assert isinstance(worker, WorkerRecord), f"given to nobody: {short(row)}"
-            able = row.spec.code if worker.serves is None else row.spec.key in worker.serves
-            assert able, f"{worker} cannot run {short(row)}"
+            assert self._is_able(row.worker, row), f"{worker} cannot run {short(row)}"
+            if row.spec.sticky:
+                self._sticky(row, peers)
             assert row.spec.python == worker.python, f"{worker} cannot run {short(row)}"
             return True
         return False
+
+    def _sticky(self, row: RunRecord, peers: Mapping[m.PeerId, object]) -> None:
+        """It goes to the worker that has its namespace, and among several to the first one."""
+        # one that died may be among the peers again, by a Hello that came late
+        bound = [
+            w for w in self._bound_before.get(row.spec.sticky, ()) if peers.get(w) and w not in self._died
+        ]
+        able = [holder for holder in bound if self._is_able(holder, row)]
+        able.sort(key=lambda holder: peers[holder].sticky[row.spec.sticky])  # type: ignore[attr-defined]
+        assert row.worker in able[:1] or not able, f"{able[0]} has the namespace: {short(row)}"
+        self._bound.setdefault(row.spec.sticky, {})[row.worker] = None
+
+    def _is_able(self, name: m.PeerId, row: RunRecord) -> bool:
+        worker = self._workers.get(name)
+        if worker is None:
+            return False
+        return bool(row.spec.code) if worker.serves is None else row.spec.key in worker.serves
 
     def _slot_taken(self, row: RunRecord, output: Output) -> None:
         """A worker is given this run: no more of its tags are with workers than their limits allow."""

@@ -31,7 +31,7 @@ from nbtasks.core.pool import Pool
 from nbtasks.core.presence import Presence
 from nbtasks.core.records import Effects, Output, RunRecord
 from nbtasks.core.retention import Past
-from nbtasks.core.staff import Seat
+from nbtasks.core.staff import Seat, Staff
 from nbtasks.core.states import Cause, State
 from nbtasks.core.streams import Streams
 from nbtasks.core.worker import Worker
@@ -788,3 +788,19 @@ def a_question_about_a_run_that_is_over_waits(patch: Patch) -> None:
             self._keep(peer, message)
 
     patch.setattr(Streams, "ask", ask)
+
+
+# -- what workers are like -----------------------------------------------------------------------------
+
+
+@mutation
+def a_sticky_run_goes_to_any_worker(patch: Patch) -> None:
+    patch.setattr(Staff, "bind", lambda self, name, seat: False)
+
+
+@mutation
+def a_worker_that_leaves_does_not_say_so(patch: Patch) -> None:
+    def retire(self: Worker, effects: Effects) -> None:
+        self._leaving = False
+
+    patch.setattr(Worker, "_retire", retire)

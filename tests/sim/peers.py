@@ -48,7 +48,8 @@ class WorkerProcess(Process):
         self.marker = Marker()
         serves = None if pool.generic else SERVED
         self.machine: Worker = Worker(
-            m.HelloWorker("0", PYTHON, self.pid, world.mono_s, HOST, pool.name, f"/{name}", serves)
+            m.HelloWorker("0", PYTHON, self.pid, world.mono_s, HOST, pool.name, f"/{name}", serves),
+            world.plan.runs_max,
         )
         self._main: Iterator[float] | None = None
         self._turn = 0

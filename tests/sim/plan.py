@@ -9,6 +9,8 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
+import msgspec
+
 from nbtasks.core.hooks import ENDS
 from nbtasks.core.messages import Need, RunId, Spec, Terms
 from nbtasks.core.records import Now
@@ -65,6 +67,8 @@ class Plan(NamedTuple):
     lends: float  # of a run, that its code waits for others
     hooks: bool  # some tasks have hooks, and conditions that say no
     streams: bool  # some runs yield values, which clients read
+    sticky: bool  # some runs are to share a namespace
+    runs_max: int  # that a worker executes before it is replaced; 0: any number
     observes: bool  # the clients look at the board and at some of their runs
 
     @property
@@ -124,6 +128,8 @@ def draw(rng: Random, others: Random) -> Plan:
         needs=_some(others, half, 0.2, 0.7),
         hooks=others.random() < 0.5,
         streams=others.random() < 0.5,
+        sticky=others.random() < 0.4,
+        runs_max=int(_some(others, 0.3, 1, 3)),
     )
 
 
@@ -200,7 +206,7 @@ def draw_key(rng: Random, plan: Plan) -> str:
 def draw_spec(rng: Random, plan: Plan, served: bool) -> Spec:
     """A task; one that is served may not carry its code."""
     key = rng.choice(("a", "b")) if served else rng.choice(("a", "b", "c"))
-    return Spec(
+    spec = Spec(
         key=key,
         name=key,
         python=PYTHON,
@@ -216,4 +222,10 @@ def draw_spec(rng: Random, plan: Plan, served: bool) -> Spec:
         later_delays_s=rng.choice(((), (), (0.0,), (0.1, 0.5))),
         retry_jitter=rng.choice((0.0, 0.0, 0.5)),
         hooks=tuple(rng.sample(ENDS, rng.choice((0, 1, 2, len(ENDS))))) if plan.hooks else (),
+    )
+    # not drawn, so that a day without it stays as it was
+    return (
+        msgspec.structs.replace(spec, sticky=("", "", "s", "z")[int(spec.version) % 4])
+        if plan.sticky
+        else spec
     )
