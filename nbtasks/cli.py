@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -256,6 +257,39 @@ def logs(home: str, run: str) -> None:
     """Print what a run printed. RUN is its id, or as much of its end as makes it unique."""
     with connect(home, start=False) as client:
         click.echo(find(client, run).logs, nl=False)
+
+
+@main.command()
+@click.argument("name", metavar="WORKER")
+@click.option("-c", "code", help="Execute this, print what it gives, and end.")
+@click.pass_obj
+def console(home: str, name: str, code: str | None) -> None:
+    """Execute code in a worker, also while it executes a run: frames() gives the frames of that.
+
+    WORKER is a process number or a name, as `nbtasks broker status` tells them. Other Jupyter clients may
+    attach as well: `jupyter console --existing HOME/workers/NAME.json`.
+    """
+    from nbtasks import console as consoles
+    from nbtasks.wire.alive import born, is_alive
+
+    with connect(home, start=False) as client:
+        workers = {worker.name: worker.pid for worker in client.status().workers}
+    found = [one for one, pid in workers.items() if name in (one, str(pid))]
+    if not found:
+        raise NbtasksError(
+            f"there is no worker {name}; there are {', '.join(map(str, workers.values())) or 'none'}"
+        )
+    pid = workers[found[0]]
+    birth = born(pid) or 0.0
+    path = Path(home) / "workers" / f"{found[0]}.json"
+    opened = consoles.Console(path, lambda: is_alive(pid, birth))
+    try:
+        if code is None:
+            consoles.talk(opened, pid)
+        else:
+            consoles.say(opened, code)
+    finally:
+        opened.close()
 
 
 @main.command()

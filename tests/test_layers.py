@@ -39,6 +39,7 @@ LAYERS: dict[str, int] = {
     "views": 5,
     "details": 5,
     "cli": 5,
+    "console": 5,
     "jupyter": 5,
     "": 6,  # nbtasks/__init__.py, the only wiring
 }
@@ -48,7 +49,7 @@ WITHIN: dict[str, set[str]] = {
     "tasks": {"run", "runners", "context"},
     "runners": {"run", "context"},
     "run": {"context"},
-    "cli": {"details", "views"},
+    "cli": {"console", "details", "views"},
     "details": {"views"},
     "jupyter": {"views"},
 }
@@ -60,7 +61,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "sqlite3": tuple(f"broker.{name}" for name in JOURNAL),
     "cloudpickle": ("pickling",),
     "pickle": ("pickling",),
-    "jupyter_client": ("pool", "jupyter"),
+    "jupyter_client": ("pool", "jupyter", "console"),
     "ipykernel": ("worker", "jupyter"),
     "IPython": ("worker", "jupyter"),
     "anywidget": ("jupyter",),

@@ -77,7 +77,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     from tornado.ioloop import IOLoop
 
     from nbtasks.tasks import runlog
-    from nbtasks.worker import capture, progress
+    from nbtasks.worker import capture, progress, stacks
     from nbtasks.worker.agent import Agent
     from nbtasks.worker.app import WorkerApp
     from nbtasks.worker.collector import Collector
@@ -109,6 +109,8 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     progress.install()
     scratch = private_dir(options.home / "scratch")
     os.chdir(scratch)
+    main = threading.get_ident()
+    app.shell.push({"frames": lambda: stacks.frames(main)}, interactive=False)  # for who looks into a run
     app.agent = agent
     app.executor = Executor(
         agent,

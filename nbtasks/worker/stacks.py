@@ -12,14 +12,18 @@ CHARACTERS_MAX = 100_000
 _OWN = str(Path(__file__).parent)  # frames up to the last of these are ours, not the run's
 
 
+def frames(thread: int) -> list[FrameType]:
+    """The frames of the run in this thread, the innermost last; empty: it executes none."""
+    found = _outwards(sys._current_frames().get(thread))[::-1]
+    own = [place for place, frame in enumerate(found) if frame.f_code.co_filename.startswith(_OWN)]
+    return found[own[-1] + 1 :] if own else found
+
+
 def of_thread(thread: int) -> str:
-    """The frames of the run in this thread, the innermost last; then those of its coroutines."""
-    innermost = sys._current_frames().get(thread)
-    frames = list(_outwards(innermost))[::-1]
-    own = [place for place, frame in enumerate(frames) if frame.f_code.co_filename.startswith(_OWN)]
-    users = frames[own[-1] + 1 :] if own and own[-1] + 1 < len(frames) else frames
+    """The frames of the run in this thread, and those of its coroutines, as text."""
+    users = frames(thread) or _outwards(sys._current_frames().get(thread))[::-1]
     text = "".join(traceback.format_list(traceback.StackSummary.extract((f, f.f_lineno) for f in users)))
-    text += "".join(_coroutines(frames))
+    text += "".join(_coroutines(users))
     return text if len(text) <= CHARACTERS_MAX else f"…{text[-CHARACTERS_MAX:]}"
 
 
@@ -31,10 +35,10 @@ def _outwards(frame: FrameType | None) -> list[FrameType]:
     return found
 
 
-def _coroutines(frames: list[FrameType]) -> list[str]:
+def _coroutines(users: list[FrameType]) -> list[str]:
     """What the tasks of an event loop wait for, which no frame of the thread shows."""
     found = []
-    for frame in frames:
+    for frame in users:
         loop = frame.f_locals.get("self") if frame.f_code.co_name == "run_forever" else None
         if not isinstance(loop, asyncio.AbstractEventLoop):
             continue
