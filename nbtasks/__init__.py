@@ -13,7 +13,7 @@ from nbtasks.context import current_run, progress, set_default, tags
 from nbtasks.core.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from nbtasks import cache_policies, states
+    from nbtasks import cache_policies, states, testing
     from nbtasks.client import Client, Pool, connect
     from nbtasks.errors import (
         BrokerUnavailable,
@@ -93,12 +93,13 @@ __all__ = [
     "states",
     "tags",
     "task",
+    "testing",
     "unload_ipython_extension",
     "unmapped",
     "wait",
 ]
 
-_MODULES = {"cache_policies", "states"}
+_MODULES = {"cache_policies", "states", "testing"}
 _PARTS = {
     "client": {"Client", "Pool", "connect"},
     "pickling": {"allow_failure", "quote"},

@@ -40,6 +40,7 @@ LAYERS: dict[str, int] = {
     "details": 5,
     "cli": 5,
     "console": 5,
+    "testing": 5,
     "jupyter": 5,
     "": 6,  # nbtasks/__init__.py, the only wiring
 }
