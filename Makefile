@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 SEEDS ?= 2000
+S ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LAB_STAMP := $(VENV)/.installed-lab
 BENCH_STAMP := $(VENV)/.installed-bench
 
-.PHONY: help demo test features lab check bench bench-board sim fresh clean
+.PHONY: help demo test features soak lab check bench bench-board sim fresh clean
 
 help:
 	@echo "make demo          run the quick-start notebook in a real kernel, with live progress here"
@@ -17,6 +18,7 @@ help:
 	@echo "make check         formatting, lint, types"
 	@echo "make lab           open JupyterLab on the notebooks"
 	@echo "make sim SEEDS=n   run n seeds of the simulator"
+	@echo "make soak S=n      kill workers, pools and brokers under load for n seconds"
 	@echo "make bench         measure beside other systems; AGAINST=commit compares with that commit"
 	@echo "make bench-board   what a live board costs the notebook that shows it"
 	@echo "make fresh         clone HEAD, then do there what a newcomer does"
@@ -59,6 +61,9 @@ bench: $(BENCH_STAMP)
 
 sim: $(STAMP)
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.soak --seconds $(S)
 
 bench-board: $(STAMP)
 	$(BIN)/python -m tests.bench.board

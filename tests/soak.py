@@ -27,6 +27,7 @@ from tests.system.tasks import lines, note
 
 WORKERS = 8
 SETTLE_S = 240.0  # for all that is left to end, once nothing is killed any more
+VICTIMS = ["worker"] * 7 + ["broker"] * 2 + ["pool"]  # one round, in any order
 EXITS_EVERY = 37  # of the runs, one leaves the interpreter
 BATCH = 20
 OPEN_MAX = 300  # runs that have not ended, beyond which nothing new is submitted
@@ -62,6 +63,7 @@ class Soak:
         self.runs: dict[Any, int] = {}  # accepted -> n
         self.killed: Counter[str] = Counter()
         self._n = 0
+        self._victims: list[str] = []
 
     def go(self, seconds: float) -> None:
         """Submit and kill for that long, then let everything end."""
@@ -101,7 +103,9 @@ class Soak:
                 self.runs[run] = self._n
 
     def _kill(self) -> None:
-        kind = self._rng.choices(["worker", "broker", "pool"], [8, 2, 1])[0]
+        if not self._victims:
+            self._victims = self._rng.sample(VICTIMS, len(VICTIMS))
+        kind = self._victims.pop()
         try:
             status = self._client.status()
             victims = {
