@@ -43,7 +43,8 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest -p tests.notebook_home --nbval --nbval-current-env --nbval-cell-timeout 120 notebooks
+	$(BIN)/python -m pytest -p tests.notebook_home --nbval --nbval-current-env --nbval-cell-timeout 120 \
+	    --nbval-sanitize-with tests/nbval.cfg notebooks
 
 features: $(STAMP)
 	$(BIN)/python -m pytest -q -p tests.features -m feature
