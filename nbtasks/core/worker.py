@@ -49,6 +49,7 @@ FINISHED_HOLD_S = 0.002  # a Finished waits so long for others, but only if the 
 MARKED_MAX = 60  # attempts begun from the oldest that is not recorded on; fewer than a marker has slots
 PROGRESS_S = 0.2  # between two words about the progress of a run
 BEAT_S = 5.0  # a Beat so often, so that a broker that lost us can say Stranger
+SHORT_MAX = 1000  # tasks of which it is remembered that they are short
 DONE_MAX = 10_000  # attempts remembered as over, so that a late copy of their push is not executed
 
 Key = tuple[RunId, int]
@@ -91,6 +92,7 @@ class Worker:
         self._says_at: float | None = None
         self._begun = 0  # attempts taken so far
         self._done: dict[Key, None] = {}  # oldest first
+        self._short: dict[str, None] = {}  # tasks whose last run was so short that its Started waits
         self._beat_at = 0.0
         self._leaving = False
         self._gone = False
@@ -224,7 +226,10 @@ class Worker:
         assert self._current is not None
         self._started_at = now.unix_s
         self._say_soon(Started(self._current.run, self._current.attempt, now.unix_s), now, ACK_S)
-        return Effects()
+        spec = self._current.spec
+        # once its code holds the interpreter nobody can say it, and a deadline counts from that word
+        waits = spec.key in self._short and not spec.timeout_s
+        return Effects(sends=[] if waits else self._flush_says())
 
     def printed(self, body: bytes) -> Effects:
         """The taken attempt put out `body` (JSON array of nbformat outputs)."""
@@ -258,6 +263,7 @@ class Worker:
         """The taken attempt is over and all its output was given to `printed`; see `Finished`."""
         assert self._current is not None
         push, self._current = self._current, None
+        self._remember_length(push.spec.key, now.unix_s - self._started_at)
         finished = Finished(
             push.run,
             push.attempt,
@@ -372,6 +378,13 @@ class Worker:
         self._waiting = deque(p for p in self._waiting if (p.run, p.attempt) != key)
         self._remember(key)
         effects.sends.append(Returned(*key))
+
+    def _remember_length(self, task: str, seconds: float) -> None:
+        self._short.pop(task, None)
+        if seconds < ACK_S:
+            self._short[task] = None
+            if len(self._short) > SHORT_MAX:
+                del self._short[next(iter(self._short))]
 
     def _remember(self, key: Key) -> None:
         self._done[key] = None

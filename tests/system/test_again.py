@@ -17,6 +17,8 @@ from nbtasks import cli, task
 from tests.system import tasks
 from tests.system.waiting import until
 
+SHARES_WORKERS = True
+
 pytestmark = pytest.mark.feature("R5")
 
 

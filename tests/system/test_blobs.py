@@ -22,6 +22,8 @@ from tests.journals import fill
 from tests.system import tasks
 from tests.system.waiting import until
 
+SHARES_WORKERS = True
+
 echo = task(tasks.echo)
 LARGE = 300_000  # bytes; far above what travels in a message
 

@@ -15,6 +15,8 @@ from nbtasks import task
 from nbtasks.cache_policies import DEFAULT, INPUTS, NO_CACHE, RUN_ID, TASK_SOURCE
 from tests.system.waiting import until
 
+SHARES_WORKERS = True
+
 pytestmark = pytest.mark.feature("T12")
 
 

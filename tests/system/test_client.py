@@ -27,6 +27,8 @@ from nbtasks.wire import connection
 from tests.system import tasks
 from tests.system.waiting import until
 
+SHARES_WORKERS = True
+
 double = task(tasks.double)
 hold = task(tasks.hold)
 

@@ -18,6 +18,8 @@ from nbtasks import cli, task
 from tests.system import tasks
 from tests.system.waiting import HANG_S, until
 
+SHARES_WORKERS = True
+
 pytestmark = pytest.mark.feature("W8")
 
 

@@ -14,6 +14,8 @@ import nbtasks
 from nbtasks import CancelledRun, UpstreamFailed, allow_failure, quote, task
 from tests.system.waiting import until
 
+SHARES_WORKERS = True
+
 
 def double(x: Any) -> Any:
     return x * 2

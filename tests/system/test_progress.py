@@ -16,6 +16,8 @@ import nbtasks
 from nbtasks import task
 from tests.system.waiting import HANG_S, until
 
+SHARES_WORKERS = True
+
 pytestmark = pytest.mark.feature("R7")
 
 

@@ -17,6 +17,8 @@ from nbtasks import Restarted, task
 from tests.system.tasks import lines, note
 from tests.system.waiting import HANG_S, until
 
+SHARES_WORKERS = True
+
 pytestmark = pytest.mark.feature("T18")
 
 

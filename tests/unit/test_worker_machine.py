@@ -228,3 +228,14 @@ def test_no_run_begins_that_would_push_an_unrecorded_one_out_of_the_marker() -> 
     assert not worker.has_work
     worker.handle(Kept(first, 1), at(1))
     assert worker.take() == push(f"r{module.MARKED_MAX}")
+
+
+def test_that_code_began_is_said_at_once_unless_it_will_be_over_soon() -> None:
+    worker = welcomed()
+    for run, begins, ends in (("a", 1.0, 1.001), ("b", 2.0, 2.5), ("c", 3.0, 3.1)):
+        worker.handle(push(run), at(begins))
+        worker.take()
+        at_once = worker.started(at(begins)).sends
+        # of the first run of a task nobody knows, of the second that the first was short
+        assert at_once == ([] if run == "b" else [Started(run, 1, 1000.0 + begins)])
+        worker.ended("completed", "", b"", 1000.0 + begins, at(ends))
