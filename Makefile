@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 LAB_STAMP := $(VENV)/.installed-lab
 BENCH_STAMP := $(VENV)/.installed-bench
 
-.PHONY: help demo test features soak lab check bench bench-board sim fresh clean
+.PHONY: help demo test features soak docs lab check bench bench-board sim fresh clean
 
 help:
 	@echo "make demo          run the quick-start notebook in a real kernel, with live progress here"
@@ -19,6 +19,7 @@ help:
 	@echo "make lab           open JupyterLab on the notebooks"
 	@echo "make sim SEEDS=n   run n seeds of the simulator"
 	@echo "make soak S=n      kill workers, pools and brokers under load for n seconds"
+	@echo "make docs          write the API reference into build/docs"
 	@echo "make bench         measure beside other systems; AGAINST=commit compares with that commit"
 	@echo "make bench-board   what a live board costs the notebook that shows it"
 	@echo "make fresh         clone HEAD, then do there what a newcomer does"
@@ -62,6 +63,9 @@ bench: $(BENCH_STAMP)
 
 sim: $(STAMP)
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+docs: $(STAMP)
+	$(BIN)/python -m pdoc --docformat numpy -o build/docs nbtasks
 
 soak: $(STAMP)
 	$(BIN)/python -m tests.soak --seconds $(S)

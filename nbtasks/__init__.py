@@ -1,8 +1,13 @@
 """Background tasks for notebooks.
 
-The only place where parts are wired together. Names are imported when they are used, so that
-`import nbtasks` costs next to nothing.
+Make a function a task with `task`, run it with `Task.delay`, `Task.map` or `Task.apply_async`, and get what
+became of it from the `Run`.
+
+.. include:: ../docs/coming_from.md
 """
+
+# The only place where parts are wired together. Names are imported when they are used, so that
+# `import nbtasks` costs next to nothing.
 
 from __future__ import annotations
 

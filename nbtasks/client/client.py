@@ -428,7 +428,9 @@ class Client:
         self.ask(lambda number: SetPool(number, pool, least, most, drain_s), Done)
 
     def pool_names(self) -> set[str]:
+        """The pools that the broker knows."""
         return {pool.name for pool in self.status().pools}
 
     def has_generic_pool(self) -> bool:
+        """Whether the home's own pool is there."""
         return any(pool.generic for pool in self.status().pools)
