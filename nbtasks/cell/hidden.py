@@ -1,0 +1,86 @@
+"""Names within texts: `{x}` and `$x` in shell lines and magics, `@x` in queries, `'x' in globals()`."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from string import Formatter
+
+# As IPython does: $x within single quotes is the shell's, and $$x is none.
+_DOLLAR = re.compile(r"\$(\$?[\w.]+)(?=(?:[^']*'[^']*')*[^']*$)")
+_QUERY = re.compile(r"@([^\W\d]\w*)")
+_QUERYING = {"query", "eval"}
+NAMESPACES = {"globals", "locals", "vars", "dir"}
+
+
+def expressions_in(text: str) -> list[ast.expr]:
+    """The Python that IPython evaluates in the line of a command or a magic.
+
+    It leaves the line as it is if any of it fails, so none of these names must exist.
+    """
+    try:
+        fields = list(_fields(text))
+    except ValueError:  # a brace too many, as in awk's and JSON's: IPython expands nothing either
+        return []
+    found = []
+    for field in fields:
+        try:
+            found.append(ast.parse(field.strip(), mode="eval").body)
+        except (SyntaxError, ValueError):
+            return []
+    return found
+
+
+def _fields(text: str) -> Iterator[str]:
+    for literal, field, specification, _ in Formatter().parse(text):
+        for match in _DOLLAR.finditer(literal):
+            if not match[1].startswith("$"):
+                yield match[1]
+        if field is not None:
+            yield field
+            yield from _fields(specification or "")
+
+
+def text_of_query(call: ast.Call) -> list[str]:
+    """Names that `frame.query("a > @x")` or `frame.eval(...)` looks up among the caller's."""
+    match call:
+        case ast.Call(func=ast.Attribute(attr=method), args=[text, *_]) if method in _QUERYING:
+            return names_of_query(text)
+    return []
+
+
+def names_of_query(text: ast.expr) -> list[str]:
+    parts = [node.value for node in ast.walk(text) if isinstance(node, ast.Constant)]
+    return [name for part in parts if isinstance(part, str) for name in _QUERY.findall(part)]
+
+
+def asked_names(node: ast.Compare) -> list[str]:
+    """The name that `'x' in globals()` asks for."""
+    match node:
+        case ast.Compare(
+            left=ast.Constant(value=str(asked)),
+            ops=[ast.In() | ast.NotIn()],
+            comparators=[ast.Call(func=ast.Name(id=function), args=[], keywords=[])],
+        ) if function in NAMESPACES:
+            return [asked]
+    return []
+
+
+def name_in_namespace(node: ast.expr) -> str | None:
+    """The x of `globals()['x']` and of `globals().get('x')`."""
+    match node:
+        case ast.Subscript(
+            value=ast.Call(func=ast.Name(id="globals" | "locals" | "vars"), args=[], keywords=[]),
+            slice=ast.Constant(value=str(name)),
+        ):
+            return name
+        case ast.Call(
+            func=ast.Attribute(
+                value=ast.Call(func=ast.Name(id="globals" | "locals" | "vars"), args=[], keywords=[]),
+                attr="get",
+            ),
+            args=[ast.Constant(value=str(name)), *_],
+        ):
+            return name
+    return None
