@@ -7,12 +7,13 @@ import ast
 from nbtasks.cell import scopes
 from nbtasks.cell.expressions import yields
 from nbtasks.cell.flow import Flow, last_names
-from nbtasks.cell.hidden import name_in_namespace
+from nbtasks.cell.hidden import NAMESPACES, name_in_namespace
 from nbtasks.cell.paths import SOFT, Body, Paths, joined
-from nbtasks.cell.scopes import ANNOTATION, CLASS, FUNCTION, MODULE, Bound, Function, Scope, bound_in
+from nbtasks.cell.scopes import ANNOTATION, CLASS, FUNCTION, MODULE, Bound, Function, Key, Scope, bound_in
 
 # Decorators that do not call what they are given; any other may.
-KEEPING = {
+SERVING = {"deleter", "getter", "register", "setter"}
+KEEPING = SERVING | {
     "abstractmethod",
     "asynccontextmanager",
     "cache",
@@ -20,13 +21,11 @@ KEEPING = {
     "classmethod",
     "contextmanager",
     "dataclass",
-    "getter",
     "jit",
     "lru_cache",
     "njit",
     "overload",
     "property",
-    "setter",
     "singledispatch",
     "staticmethod",
     "task",
@@ -51,7 +50,7 @@ class Walk(Flow):
     """The walk through a whole cell."""
 
     def on_FunctionDef(self, node: Function) -> None:
-        self.visit_all(node.decorator_list)
+        served = [part for decorator in node.decorator_list for part in self.decorator(decorator)]
         self.visit_all(scopes.defaults(node.args))
         outer = self.scope
         self.scope = self.with_parameters_of(node)
@@ -69,8 +68,25 @@ class Walk(Flow):
             awaited=isinstance(node, ast.AsyncFunctionDef),
         )
         self.scope = outer
-        self.bind(node.name, (made,))
+        together = (*(body for key in served for body in self.functions_of(key)), made)
+        for key in served:
+            if self.here is not None:
+                self.here.functions[key] = together
+        self.bind(node.name, together)
         self.decorated(node.decorator_list, (made,))
+
+    def decorator(self, node: ast.expr) -> list[Key]:
+        """Evaluate a decorator; `@x.setter` and `@x.register` make x call one function more."""
+        inner = node.func if isinstance(node, ast.Call) else node
+        match inner:
+            case ast.Attribute(value=ast.Name(id=name), attr=how) if how in SERVING:
+                key = self.scope.key(name)
+                self.read(key)
+                if isinstance(node, ast.Call):
+                    self.visit_all([*node.args, *node.keywords])
+                return [key]
+        self.visit(node)
+        return []
 
     on_AsyncFunctionDef = on_FunctionDef
 
@@ -134,7 +150,8 @@ class Walk(Flow):
 
     # What looks into the namespace
 
-    def asked(self, name: str) -> None:
+    def asked(self, name: str, function: str) -> None:
+        self.read(self.scope.key(function))
         self.asked_for.add(name)
         self.read_softly([name])
 
@@ -143,7 +160,7 @@ class Walk(Flow):
         if name is None:
             self.visit_all([node.value, node.slice])
         else:
-            self.read_softly([name])
+            self.read_in_namespace(name, node)
 
     def on_Attribute(self, node: ast.Attribute) -> None:
         match node.value:
@@ -156,8 +173,14 @@ class Walk(Flow):
         if name is None:
             super().on_Call(node)
         else:
-            self.read_softly([name])
+            self.read_in_namespace(name, node)
             self.visit_all(node.args)
+
+    def read_in_namespace(self, name: str, node: ast.expr) -> None:
+        for part in ast.walk(node):
+            if isinstance(part, ast.Name) and part.id in NAMESPACES:
+                self.read(self.scope.key(part.id))
+        self.read_softly([name])
 
     def call_of_global(self, name: str, node: ast.Call) -> None:
         if name in {"exec", "eval"}:

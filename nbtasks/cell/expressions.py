@@ -242,15 +242,15 @@ class Expressions:
         self.choose(node.test, lambda: self.visit(node.body), lambda: self.visit(node.orelse))
 
     def on_Compare(self, node: ast.Compare) -> None:
-        for name in asked_names(node):
-            self.asked(name)
+        if asked := asked_names(node):
+            self.asked(*asked)
             return
         self.visit_all([node.left, node.comparators[0]])
         if len(node.comparators) > 1 and self.here is not None:
             start = self.here
             self.branch([(start, lambda: None), (start, lambda: self.visit_all(node.comparators[1:]))])
 
-    def asked(self, name: str) -> None:
+    def asked(self, name: str, function: str) -> None:
         """`'x' in globals()`: whoever asks knows that it may be missing."""
         raise NotImplementedError
 

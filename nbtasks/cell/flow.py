@@ -69,6 +69,7 @@ class Flow(Expressions):
 
     def assign(self, target: ast.expr) -> None:
         if (name := name_in_namespace(target)) is not None and self.scope.kind == MODULE:
+            self.visit_all(part.func for part in ast.walk(target) if isinstance(part, ast.Call))
             self.bind(name)
         else:
             self.target(target)
@@ -202,23 +203,22 @@ class Flow(Expressions):
             self.block(node.body)
         ends = joined([self.here, *self.continues])
         exits, (self.breaks, self.continues, self.turns) = self.breaks, outer
-        if isinstance(node, ast.While):
-            self.here = passes
-            if self.here is not None and ends is not None:
-                self.here.perhaps(ends)
-        else:
-            self.here = joined([passes, ends])
+        self.here = passes if isinstance(node, ast.While) else joined([passes, ends])
+        if self.here is not None and ends is not None:
+            self.here.perhaps(ends)
         self.block(node.orelse)
         self.here = joined([self.here, *exits])
         if self.here is not None:
             self.here.earlier = earlier | (self.turns if exits else set())
+            if ends is not None:  # whoever leaves may do so in a later turn
+                self.here.perhaps(ends)
 
     # What may end early
 
     def on_Try(self, node: ast.Try) -> None:
-        before = self.here
-        if before is None:
+        if self.here is None:
             return
+        before = self.here.copy()
         raised = self.interrupted(before, node.body)
         strength = self.strength
         if any(handler.type is None or last_names(handler.type) & CATCHING for handler in node.handlers):
@@ -241,9 +241,13 @@ class Flow(Expressions):
     def interrupted(self, before: Paths, statements: Iterable[ast.AST]) -> Paths:
         """What is so when `statements` were left at any point."""
         found = before.copy()
-        bound = self.keys(statements)
-        found.maybe |= bound
-        found.alive |= {key for key in bound - self.far if isinstance(key, str)}
+        bound = bound_in(statements)
+        for name in bound.names | bound.globals:
+            key = self.scope.key(name)
+            found.maybe.add(key)
+            if isinstance(key, str) and name not in bound.deleted:
+                found.alive.add(key)
+        found.maybe |= self.far
         return found
 
     def handling(self, handler: ast.ExceptHandler) -> Callable[[], None]:

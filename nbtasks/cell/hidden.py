@@ -55,16 +55,16 @@ def names_of_query(text: ast.expr) -> list[str]:
     return [name for part in parts if isinstance(part, str) for name in _QUERY.findall(part)]
 
 
-def asked_names(node: ast.Compare) -> list[str]:
-    """The name that `'x' in globals()` asks for."""
+def asked_names(node: ast.Compare) -> tuple[str, str] | None:
+    """The name that `'x' in globals()` asks for, and the function it asks."""
     match node:
         case ast.Compare(
             left=ast.Constant(value=str(asked)),
             ops=[ast.In() | ast.NotIn()],
             comparators=[ast.Call(func=ast.Name(id=function), args=[], keywords=[])],
         ) if function in NAMESPACES:
-            return [asked]
-    return []
+            return asked, function
+    return None
 
 
 def name_in_namespace(node: ast.expr) -> str | None:

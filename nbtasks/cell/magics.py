@@ -59,6 +59,7 @@ def without_magics(tree: ast.Module) -> tuple[ast.Module, list[str]]:
 class _Rewriter(ast.NodeTransformer):
     def __init__(self) -> None:
         self.doubts: list[str] = []
+        self.above = 0  # lines of the cell above the text that is visited
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | list[ast.stmt]:
         meant = self.meant(node.value)
@@ -86,9 +87,9 @@ class _Rewriter(ast.NodeTransformer):
             case (("system" | "system_raw" | "system_piped" | "getoutput"), [str(text)]):
                 return softly(text)
             case "run_line_magic", [str(name), str(line)]:
-                return self.of_line(name, line, node.lineno)
+                return self.of_line(name, line, self.above + node.lineno)
             case "run_cell_magic", [str(name), str(line), str(body)]:
-                return self.of_cell(name, line, body, node.lineno)
+                return self.of_cell(name, line, body, self.above + node.lineno)
         return None
 
     def of_line(self, name: str, line: str, lineno: int) -> list[ast.stmt]:
@@ -138,7 +139,9 @@ class _Rewriter(ast.NodeTransformer):
                 error.lineno += lineno - 1
                 error.end_lineno = None
             raise
+        above, self.above = self.above, lineno - 1
         body: list[ast.stmt] = self.visit(tree).body
+        self.above = above
         return body
 
 

@@ -40,7 +40,8 @@ def names_of(source: str) -> Names:
     tree, doubts = without_magics(parsed)
     walk = Walk(tree)
     walk.whole(tree)
-    alive = walk.scope.bound.names if walk.end is None else walk.end.alive
+    bound = walk.scope.bound
+    alive = bound.names - bound.deleted if walk.end is None else walk.end.alive
     stars = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and _is_star(node)]
     return Names(
         needs=frozenset(walk.needs),

@@ -28,6 +28,7 @@ class Bound:
     """The names that some statements bind in their own scope, or declare to be of another."""
 
     names: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)  # of these, the ones that are only deleted
     globals: set[str] = field(default_factory=set)
     nonlocals: set[str] = field(default_factory=set)
 
@@ -52,7 +53,7 @@ class Scope:
         while scope is not None and scope.kind != MODULE:
             if scope.kind == CLASS and not sees_class:
                 if name == "__class__":
-                    return (scope, name)  # the cell that `super()` reads
+                    return (self, name)  # the variable that `super()` reads
             elif name in scope.bound.globals:
                 return name
             elif name in scope.bound.names and name not in scope.bound.nonlocals:
@@ -90,7 +91,8 @@ def bound_in(nodes: Iterable[ast.AST]) -> Bound:
         node = rest.pop()
         _note(node, found)
         rest += _same_scope(node)
-    found.names -= found.globals
+    found.deleted -= found.names
+    found.names = (found.names | found.deleted) - found.globals
     return found
 
 
@@ -112,8 +114,10 @@ def declared_global(tree: ast.AST) -> set[str]:
 
 def _note(node: ast.AST, found: Bound) -> None:
     match node:
-        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+        case ast.Name(id=name, ctx=ast.Store()):
             found.names.add(name)
+        case ast.Name(id=name, ctx=ast.Del()):
+            found.deleted.add(name)
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             found.names.add(name)
         case ast.Import() | ast.ImportFrom():
