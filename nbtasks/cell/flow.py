@@ -255,7 +255,11 @@ class Flow(Expressions):
             self.visit(handler.type)
             if handler.name:
                 self.bind(handler.name)
+            strength = self.strength
+            if handler.type is not None and last_names(handler.type) == {"NameError"}:
+                self.strength = SOFT  # comes to nothing where the notebook has the name
             self.block(handler.body)
+            self.strength = strength
             if handler.name and self.here is not None:
                 self.here.unbind(self.scope.key(handler.name))
 

@@ -157,6 +157,9 @@ LOOPS = [
 ]
 TRYING = [
     case("name_error_caught", "try:\n    x\nexcept NameError:\n    x = 1\nx", "NameError", "x", "x"),
+    case(
+        "only_if_a_name_is_missing", "try:\n    x\nexcept NameError:\n    x = f(y)", "NameError", "x f y", "x"
+    ),
     case("anything_caught", "try:\n    x\nexcept:\n    x = 1\nx", "", "x", "x"),
     case("another_error_caught", "try:\n    x\nexcept E:\n    y\nx", "x y E"),
     case("except_as_unbinds_its_name", "try:\n    f()\nexcept E as e:\n    e", "f E", "", ""),
