@@ -136,8 +136,8 @@ class Walk(Flow):
         self.bind(node.name.id)  # type: ignore[attr-defined]
 
     def inside(self, body: Body) -> Paths | None:
-        outer = self.breaks, self.continues, self.returns
-        self.breaks, self.continues, self.returns = [], [], []
+        outer = self.breaks, self.continues, self.returns, self.caught
+        self.breaks, self.continues, self.returns, self.caught = [], [], [], []
         if isinstance(body.node, ast.FunctionDef | ast.AsyncFunctionDef):
             self.block(body.node.body)
         elif isinstance(body.node, ast.GeneratorExp):
@@ -145,7 +145,7 @@ class Walk(Flow):
         else:
             self.visit(body.node)
         end = joined([self.here, *self.returns])
-        self.breaks, self.continues, self.returns = outer
+        self.breaks, self.continues, self.returns, self.caught = outer
         return end
 
     # What looks into the namespace

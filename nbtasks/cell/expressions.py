@@ -198,7 +198,7 @@ class Expressions:
         if handler is not None:
             handler(node)
         else:
-            self.visit_all(ast.iter_child_nodes(node))
+            self.visit_all(scopes.children(node))
 
     def visit_all(self, nodes: Iterable[ast.AST | None]) -> None:
         for node in nodes:
@@ -231,6 +231,13 @@ class Expressions:
 
     def on_Lambda(self, node: ast.Lambda) -> None:
         self.follow(self.of_lambda(node), ESCAPED)
+
+    def on_BinOp(self, node: ast.BinOp) -> None:
+        operands, left = [node.right], node.left
+        while isinstance(left, ast.BinOp):  # a sum of a thousand parts is as deep as it is long
+            operands.append(left.right)
+            left = left.left
+        self.visit_all([left, *reversed(operands)])
 
     def on_BoolOp(self, node: ast.BoolOp) -> None:
         self.value_of_test(node)
@@ -335,7 +342,7 @@ class Expressions:
             case ast.Starred(value=part):
                 self.target(part)
             case _:
-                self.visit_all(ast.iter_child_nodes(node))
+                self.visit_all(scopes.children(node))
 
 
 def yields(*nodes: ast.AST) -> bool:
@@ -346,5 +353,5 @@ def yields(*nodes: ast.AST) -> bool:
         if isinstance(node, ast.Yield | ast.YieldFrom):
             return True
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            rest += ast.iter_child_nodes(node)
+            rest += scopes.children(node)
     return False

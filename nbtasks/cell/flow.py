@@ -26,7 +26,9 @@ class Flow(Expressions):
         self.breaks: list[Paths] = []
         self.continues: list[Paths] = []
         self.returns: list[Paths] = []
+        self.caught: list[Key] = []  # names of `except ... as`, unbound on every way out
         self.asked_for: set[str] = set()
+        self.stars: dict[str, None] = {}
         self.evaluates_annotations = not any(
             isinstance(node, ast.ImportFrom)
             and node.module == "__future__"
@@ -113,13 +115,14 @@ class Flow(Expressions):
                         self.read(key)
                     self.here.unbind(key)
                 elif isinstance(part, ast.Attribute | ast.Subscript) and isinstance(part.ctx, ast.Del):
-                    self.visit_all(ast.iter_child_nodes(part))
+                    self.visit_all(scopes.children(part))
 
     def on_Import(self, node: ast.Import | ast.ImportFrom) -> None:
         for alias in node.names:
-            if alias.name == "*":
-                if self.here is not None:
-                    self.here.starred = True
+            if isinstance(node, ast.ImportFrom) and alias.name == "*" and self.here is not None:
+                self.here.starred = True
+                if node.module:
+                    self.stars[node.module] = None
             else:
                 self.bind(scopes.imported(alias))
 
@@ -157,6 +160,8 @@ class Flow(Expressions):
 
     def leave(self, by: list[Paths]) -> None:
         if self.here is not None:
+            for key in self.caught:
+                self.here.unbind(key)
             by.append(self.here)
         self.here = None
 
@@ -190,8 +195,8 @@ class Flow(Expressions):
         begin: Callable[[], None],
     ) -> None:
         """A loop that is entered as `enters`, and may be passed by without a turn as `passes`."""
-        outer = self.breaks, self.continues, self.turns
-        self.breaks, self.continues = [], []
+        outer = self.breaks, self.continues, self.turns, self.caught
+        self.breaks, self.continues, self.caught = [], [], []
         earlier = set() if enters is None else set(enters.earlier)
         passes, self.here = passes and passes.copy(), enters and enters.copy()
         bound = self.keys([*heads, *node.body])
@@ -202,7 +207,7 @@ class Flow(Expressions):
             begin()
             self.block(node.body)
         ends = joined([self.here, *self.continues])
-        exits, (self.breaks, self.continues, self.turns) = self.breaks, outer
+        exits, (self.breaks, self.continues, self.turns, self.caught) = self.breaks, outer
         self.here = passes if isinstance(node, ast.While) else joined([passes, ends])
         if self.here is not None and ends is not None:
             self.here.perhaps(ends)
@@ -255,13 +260,16 @@ class Flow(Expressions):
             self.visit(handler.type)
             if handler.name:
                 self.bind(handler.name)
+                self.caught.append(self.scope.key(handler.name))
             strength = self.strength
             if handler.type is not None and last_names(handler.type) == {"NameError"}:
                 self.strength = SOFT  # comes to nothing where the notebook has the name
             self.block(handler.body)
             self.strength = strength
-            if handler.name and self.here is not None:
-                self.here.unbind(self.scope.key(handler.name))
+            if handler.name:
+                gone = self.caught.pop()
+                if self.here is not None:
+                    self.here.unbind(gone)
 
         return go
 

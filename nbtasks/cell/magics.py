@@ -53,7 +53,7 @@ def without_magics(tree: ast.Module) -> tuple[ast.Module, list[str]]:
         The Python in a magic is none.
     """
     rewriter = _Rewriter()
-    return ast.fix_missing_locations(rewriter.visit(tree)), rewriter.doubts
+    return rewriter.visit(tree), rewriter.doubts
 
 
 class _Rewriter(ast.NodeTransformer):

@@ -7,8 +7,12 @@ import warnings
 from typing import NamedTuple
 
 from nbtasks.cell.definitions import Walk
+from nbtasks.cell.expressions import OWN
 from nbtasks.cell.magics import without_magics
 from nbtasks.cell.reads import reads_of as reads_of
+from nbtasks.cell.scopes import bound_in, declared_global
+
+DEEP = "The cell is nested too deeply to be followed: every name that it reads is taken if it is there"
 
 
 class Names(NamedTuple):
@@ -36,24 +40,39 @@ def names_of(source: str) -> Names:
     SyntaxError
         The cell is no Python; with the cell's own line and its text.
     """
-    parsed = _parsed(source)
-    tree, doubts = without_magics(parsed)
+    tree, doubts = _parsed(source), list[str]()
+    if "get_ipython" in source:
+        tree, doubts = without_magics(tree)
     walk = Walk(tree)
-    walk.whole(tree)
+    try:
+        walk.whole(tree)
+    except RecursionError:
+        return _without_order(tree, doubts)
     bound = walk.scope.bound
     alive = bound.names - bound.deleted if walk.end is None else walk.end.alive
-    stars = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and _is_star(node)]
     return Names(
         needs=frozenset(walk.needs),
         may_need=frozenset(walk.may_need),
         binds=frozenset(name for name in alive | walk.far if name.isidentifier()),
-        stars=tuple(dict.fromkeys(module for module in stars if module)),
+        stars=tuple(walk.stars),
         doubts=tuple(dict.fromkeys([*doubts, *walk.doubts])),
     )
 
 
-def _is_star(node: ast.ImportFrom) -> bool:
-    return any(alias.name == "*" for alias in node.names)
+def _without_order(tree: ast.Module, doubts: list[str]) -> Names:
+    """The names of code that is nested too deeply to be followed: all that it reads, none required."""
+    nodes = list(ast.walk(tree))
+    reads = {one.id for one in nodes if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+    bound = bound_in(tree.body)
+    binds = (bound.names - bound.deleted) | declared_global(tree)
+    stars = [one.module for one in nodes if isinstance(one, ast.ImportFrom) and one.names[0].name == "*"]
+    return Names(
+        needs=frozenset(),
+        may_need=frozenset(name for name in reads - OWN if name.isidentifier()),
+        binds=frozenset(name for name in binds if name.isidentifier()),
+        stars=tuple(dict.fromkeys(module for module in stars if module)),
+        doubts=(*dict.fromkeys(doubts), DEEP),
+    )
 
 
 def _parsed(source: str) -> ast.Module:

@@ -86,7 +86,8 @@ class Paths:
         self.starred = self.starred or other.starred
         for key, bodies in other.functions.items():
             mine = self.functions.get(key, ())
-            self.functions[key] = mine + tuple(body for body in bodies if body not in mine)
+            if bodies is not mine:
+                self.functions[key] = mine + tuple(body for body in bodies if body not in mine)
 
 
 def joined(ways: Iterable[Paths | None]) -> Paths | None:

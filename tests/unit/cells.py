@@ -163,6 +163,13 @@ TRYING = [
     case("anything_caught", "try:\n    x\nexcept:\n    x = 1\nx", "", "x", "x"),
     case("another_error_caught", "try:\n    x\nexcept E:\n    y\nx", "x y E"),
     case("except_as_unbinds_its_name", "try:\n    f()\nexcept E as e:\n    e", "f E", "", ""),
+    case(
+        "except_as_left_by_continue",
+        "for i in r:\n    try:\n        f()\n    except E as e:\n        continue",
+        "r f E",
+        "",
+        "i",
+    ),
     case("read_after_except_as", "try:\n    f()\nexcept E as e:\n    e\ne", "f E", "e", ""),
     case("bound_in_try_read_in_except", "try:\n    x = f()\nexcept E:\n    x", "f E", "x", "x"),
     case("bound_in_try_and_except", "try:\n    x = f()\nexcept E:\n    x = 1\nx", "f E", "", "x"),

@@ -133,3 +133,19 @@ def code_of(source: str) -> CodeType:
 )
 def test_a_function_of_the_notebook_reads_these_globals(source: str, reads: str) -> None:
     assert " ".join(sorted(reads_of(code_of(source)))) == " ".join(sorted(reads.split()))
+
+
+def test_a_long_sum_is_not_too_deep() -> None:
+    names = names_of(" + ".join(f"x{number}" for number in range(500)))
+
+    assert names.needs == {f"x{number}" for number in range(500)}
+    assert names.doubts == ()
+
+
+def test_what_is_nested_too_deeply_is_taken_if_it_is_there() -> None:
+    chain = "x" + "".join(f".f({number}, a)" for number in range(400))
+
+    names = names_of(f"from m import *\nb = {chain}")
+
+    assert (names.needs, names.may_need, names.binds, names.stars) == (set(), {"x", "a"}, {"b"}, ("m",))
+    assert "nested too deeply" in names.doubts[0]
