@@ -54,9 +54,8 @@ class Flow(Expressions):
                 return
             self.visit(statement)
 
-    def keys(self, nodes: Iterable[ast.AST]) -> frozenset[Key]:
-        """What these may bind, and what the functions that they may call bind."""
-        bound = bound_in(nodes)
+    def keys(self, bound: Bound) -> frozenset[Key]:
+        """What these statements may bind, and what the functions that they may call bind."""
         return frozenset(self.scope.key(name) for name in bound.names | bound.globals) | self.far
 
     # Assignments
@@ -199,8 +198,10 @@ class Flow(Expressions):
         self.breaks, self.continues, self.caught = [], [], []
         earlier = set() if enters is None else set(enters.earlier)
         passes, self.here = passes and passes.copy(), enters and enters.copy()
-        bound = self.keys([*heads, *node.body])
+        inside = bound_in([*heads, *node.body])
+        bound = self.keys(inside)
         if self.here is not None:
+            self.here.decided -= self.deleted_from_class(inside)
             # the first turn sees nothing of later ones; of the loops around, it may be any turn
             self.here.earlier |= self.turns - bound
             self.turns |= bound
@@ -250,10 +251,15 @@ class Flow(Expressions):
         for name in bound.names | bound.globals:
             key = self.scope.key(name)
             found.maybe.add(key)
-            if isinstance(key, str) and name not in bound.deleted:
+            if isinstance(key, str) and name in bound.stored:
                 found.alive.add(key)
         found.maybe |= self.far
+        found.decided -= self.deleted_from_class(bound)
         return found
+
+    def deleted_from_class(self, bound: Bound) -> set[Key]:
+        """What a class body may delete here: unlike a global, such a name is looked for further out."""
+        return {self.scope.key(name) for name in bound.deleted} if self.scope.kind == CLASS else set()
 
     def handling(self, handler: ast.ExceptHandler) -> Callable[[], None]:
         def go() -> None:

@@ -49,7 +49,7 @@ def names_of(source: str) -> Names:
     except RecursionError:
         return _without_order(tree, doubts)
     bound = walk.scope.bound
-    alive = bound.names - bound.deleted if walk.end is None else walk.end.alive
+    alive = bound.stored - bound.globals if walk.end is None else walk.end.alive
     return Names(
         needs=frozenset(walk.needs),
         may_need=frozenset(walk.may_need),
@@ -64,7 +64,7 @@ def _without_order(tree: ast.Module, doubts: list[str]) -> Names:
     nodes = list(ast.walk(tree))
     reads = {one.id for one in nodes if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
     bound = bound_in(tree.body)
-    binds = (bound.names - bound.deleted) | declared_global(tree)
+    binds = bound.stored | declared_global(tree)
     stars = [one.module for one in nodes if isinstance(one, ast.ImportFrom) and one.names[0].name == "*"]
     return Names(
         needs=frozenset(),

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from nbtasks.cell.scopes import Key, Scope
+from nbtasks.cell.scopes import CLASS, Key, Scope
 
 CALLED, ESCAPED, SOFT = range(
     3
@@ -32,7 +32,7 @@ class Body:
 class Paths:
     """All paths to one point, joined.
 
-    Nothing ever leaves `decided`: after `del x` the notebook's x is no more to be seen than after `x = 1`.
+    No global ever leaves `decided`: after `del x` the notebook's x is no more to be seen than after `x = 1`.
     So one pass forward sees everything, and loops need no second one.
     """
 
@@ -66,6 +66,8 @@ class Paths:
         self.bind(key)
         if isinstance(key, str):
             self.alive.discard(key)
+        elif key[0].kind == CLASS:
+            self.decided.discard(key)  # and a class body looks among the globals again
 
     def beyond(self, start: Paths) -> Paths:
         """What has happened since `start`."""

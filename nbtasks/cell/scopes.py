@@ -28,8 +28,9 @@ _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 class Bound:
     """The names that some statements bind in their own scope, or declare to be of another."""
 
-    names: set[str] = field(default_factory=set)
-    deleted: set[str] = field(default_factory=set)  # of these, the ones that are only deleted
+    names: set[str] = field(default_factory=set)  # with those that are only deleted
+    stored: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
     globals: set[str] = field(default_factory=set)
     nonlocals: set[str] = field(default_factory=set)
 
@@ -79,6 +80,7 @@ class Scope:
         owner = owner.lstrip("_") or self.owner
         made = Scope(kind, self, bound, owner)
         bound.names = {made.mangled(name) for name in bound.names}
+        bound.deleted = {made.mangled(name) for name in bound.deleted}
         bound.globals = {made.mangled(name) for name in bound.globals}
         bound.nonlocals = {made.mangled(name) for name in bound.nonlocals}
         return made
@@ -92,8 +94,7 @@ def bound_in(nodes: Iterable[ast.AST]) -> Bound:
         node = rest.pop()
         _note(node, found)
         rest += _same_scope(node)
-    found.deleted -= found.names
-    found.names = (found.names | found.deleted) - found.globals
+    found.names = (found.stored | found.deleted) - found.globals
     return found
 
 
@@ -140,17 +141,17 @@ def children(node: ast.AST) -> list[ast.AST]:
 def _note(node: ast.AST, found: Bound) -> None:
     match node:
         case ast.Name(id=name, ctx=ast.Store()):
-            found.names.add(name)
+            found.stored.add(name)
         case ast.Name(id=name, ctx=ast.Del()):
             found.deleted.add(name)
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            found.names.add(name)
+            found.stored.add(name)
         case ast.Import() | ast.ImportFrom():
-            found.names |= {imported(alias) for alias in node.names} - {"*"}
-        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-            found.names.add(name)
-        case ast.MatchMapping(rest=str(name)):
-            found.names.add(name)
+            found.stored |= {imported(alias) for alias in node.names} - {"*"}
+        case ast.ExceptHandler(name=str(name)):
+            found.deleted.add(name)  # on every way out of the handler
+        case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+            found.stored.add(name)
         case ast.Global():
             found.globals |= set(node.names)
         case ast.Nonlocal():

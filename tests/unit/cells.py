@@ -320,6 +320,15 @@ CLASSES = [
     case("a_class_attribute_of_the_same_name", "class A:\n    x = x", "x", "", "A"),
     case("a_class_attribute_hides", "class A:\n    x = 1\n    y = x", "", "", "A"),
     case("a_class_attribute_bound_perhaps", "class A:\n    if c:\n        x = 1\n    y = x", "c", "x", "A"),
+    case("a_class_attribute_deleted", "class A:\n    x = 1\n    y = x\n    del x\n    z = x", "", "x", "A"),
+    case("a_temporary_in_a_class", "class A:\n    t = 1\n    y = t\n    del t", "", "", "A"),
+    case(
+        "a_class_attribute_deleted_in_a_turn",
+        "class A:\n    x = 1\n    for i in r:\n        x\n        del x",
+        "r",
+        "x",
+        "A",
+    ),
     case(
         "methods_do_not_see_attributes",
         "class A:\n    x = 1\n    def m(self):\n        return x\nA().m()",

@@ -203,8 +203,8 @@ class Writer:
                 return ["with suppress(Boom):", *inner("boom()")]
             case "match":
                 return [
-                    f"match [{self.expression()}]:",
-                    f"    case [{x}] if pick():",
+                    "match items():",
+                    f"    case [{x}, *_] if pick():",
                     *(f"    {i}" for i in inner()),
                 ]
             case "def":
