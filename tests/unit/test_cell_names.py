@@ -11,6 +11,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbtasks.cell.names import names_of, reads_of
 from tests.unit import cells
 from tests.unit.cells import Case
+from tests.unit.everyday_cells import EVERYDAY
 
 TABLE = [
     *cells.ORDER,
@@ -26,6 +27,7 @@ TABLE = [
     *cells.ASYNC,
     *cells.TEXTS,
     *cells.MAGICS,
+    *EVERYDAY,
 ]
 
 
