@@ -29,6 +29,7 @@ from nbtasks.errors import (
 )
 from nbtasks.pickling.upstream import Upstream
 from nbtasks.run import again, outputs
+from nbtasks.run.replay import replayed
 from nbtasks.run.streaming import Reader
 
 log = logging.getLogger("nbtasks.runs")
@@ -175,7 +176,7 @@ class Run(Upstream):
     @property
     def logs(self) -> str:
         """What the run printed and displayed, as text."""
-        return "".join(map(outputs.text_of, self.output))
+        return replayed(self.output).text
 
     def show(self) -> None:
         """Show the output again: in a notebook as it was, elsewhere as text."""

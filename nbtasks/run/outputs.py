@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nbtasks.run.replay import text_of
+
 
 def joined(chunks: Iterable[bytes]) -> list[dict[str, Any]]:
     """All outputs in order; what one stream wrote in pieces is one output."""
@@ -35,17 +37,6 @@ def show(outputs: Sequence[Mapping[str, Any]]) -> None:
             publisher.clear_output(wait=bool(output.get("wait")))
         elif "data" in output:
             publisher.publish(data=output["data"], metadata=output.get("metadata") or {})
-
-
-def text_of(output: Mapping[str, Any]) -> str:
-    kind = output.get("output_type")
-    if kind == "stream":
-        return str(output.get("text", ""))
-    if kind == "error":
-        return "\n".join(output.get("traceback") or [f"{output.get('ename')}: {output.get('evalue')}"]) + "\n"
-    plain = (output.get("data") or {}).get("text/plain", "")
-    text = "".join(plain) if isinstance(plain, list) else str(plain)
-    return f"{text}\n" if text else ""
 
 
 def _display_publisher() -> Any:
