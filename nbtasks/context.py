@@ -135,8 +135,8 @@ class Submitter(Protocol):
     def value(self, run: RunId) -> bytes:
         """The pickled result or failure of a run that ended."""
 
-    def output(self, run: RunId) -> list[bytes]:
-        """JSON arrays of nbformat outputs, in order."""
+    def output(self, run: RunId, after: int = 0) -> list[bytes]:
+        """JSON arrays of nbformat outputs, in order, without the first `after` of them."""
 
     def cancel(self, runs: Sequence[RunId]) -> None:
         """End runs; recorded when this returns."""

@@ -148,7 +148,7 @@ class _Inline:
     def value(self, run: RunId) -> bytes:
         return self._of(run).value
 
-    def output(self, run: RunId) -> list[bytes]:
+    def output(self, run: RunId, after: int = 0) -> list[bytes]:
         self._of(run)
         return []  # what it printed was shown where it was printed
 

@@ -316,10 +316,9 @@ class Client:
             raise ResultCorrupt(f"what run {run} returned is not in the journal of {self.home}")
         return answer.value
 
-    def output(self, run: RunId) -> list[bytes]:
-        """JSON arrays of nbformat outputs, in order."""
+    def output(self, run: RunId, after: int = 0) -> list[bytes]:
+        """JSON arrays of nbformat outputs, in order, without the first `after` of them."""
         chunks: list[bytes] = []
-        after = 0
         while True:
             answer = self.ask(lambda number, after=after: GetOutput(number, run, after), messages.Output)  # type: ignore[misc]
             chunks += answer.chunks

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nbtasks.client.link import Link
+from nbtasks.core.events import age
 from nbtasks.core.messages import Board, RunChanged, RunId
 
 
@@ -51,4 +52,4 @@ class Observation:
 def _is_older(seen: Board | RunChanged | None, last: Any) -> bool:
     if isinstance(seen, Board) and isinstance(last, Board):
         return seen.boot == last.boot and seen.number < last.number
-    return isinstance(seen, RunChanged) and isinstance(last, RunChanged) and seen.steps < last.steps
+    return isinstance(seen, RunChanged) and isinstance(last, RunChanged) and age(seen) < age(last)

@@ -168,9 +168,7 @@ class Attempts:
             self._send(worker, OutputKept(message.run, message.attempt, message.number))
             return
         if message.number == record.chunks + 1:
-            record.chunks = message.number
-            self._ledger.out.chunks.append((record.seq, record.attempt, message.number, message.body))
-            self._ledger.touch(record)
+            self._ledger.printed(record, message.body)
             if holds_values(message.body):
                 self._streams.printed(record, message.number)
         self._send(worker, OutputKept(message.run, message.attempt, record.chunks))
@@ -276,8 +274,7 @@ class Attempts:
     def _keep_last_words(self, record: RunRecord, exited: Exited) -> None:
         running = any((h.run, h.attempt) == (record.run, record.attempt) and not h.ended for h in exited.held)
         if exited.last_words and running:
-            record.chunks += 1
-            self._ledger.out.chunks.append((record.seq, record.attempt, record.chunks, exited.last_words))
+            self._ledger.printed(record, exited.last_words)
 
     # -- timers ----------------------------------------------------------------------------------------
 

@@ -269,15 +269,20 @@ def row_of_info(r: RunInfo) -> BoardRow:
 def changed_of_record(r: RunRecord) -> RunChanged:
     return RunChanged(
         r.run, steps(r.history, r.attempts), r.state.value, _cut(r.message), r.submitted, r.at,
-        *_times(r.attempts), len(r.attempts), _label(r.history), _progress(r.attempts),
+        *_times(r.attempts), len(r.attempts), _label(r.history), _progress(r.attempts), r.chunks,
     )  # fmt: skip
 
 
 def changed_of_info(r: RunInfo) -> RunChanged:
     return RunChanged(
         r.run, steps(r.history, r.attempts), r.state, _cut(r.message), r.submitted, r.at,
-        *_times(r.attempts), len(r.attempts), _label(r.history), _progress(r.attempts),
+        *_times(r.attempts), len(r.attempts), _label(r.history), _progress(r.attempts), r.chunks,
     )  # fmt: skip
+
+
+def age(run: RunChanged) -> tuple[int, int]:
+    """Grows with all that observers are told of a run; output is counted anew only after a step."""
+    return run.steps, run.chunks
 
 
 def is_final(state: str) -> bool:

@@ -226,6 +226,14 @@ class Ledger:
         if self.observe is not None:
             self.observe(record)
 
+    def printed(self, record: RunRecord, body: bytes) -> None:
+        """One more chunk of what the current attempt puts out."""
+        record.chunks += 1
+        self.out.chunks.append((record.seq, record.attempt, record.chunks, body))
+        self.touch(record)
+        if self.observe is not None:
+            self.observe(record)
+
     def end_attempt(self, record: RunRecord, end: float, outcome: str) -> None:
         """Close the row of the charged attempt; it must have been charged."""
         last = record.attempts[-1]

@@ -487,6 +487,7 @@ class RunChanged(Message, frozen=True):
     attempts: int
     label: str = ""  # the user's name for the state
     progress: Union[Progress, None] = None  # of the last attempt
+    chunks: int = 0  # recorded of the last attempt; whoever has fewer may ask for output
 
 
 class Done(Message, frozen=True):

@@ -11,7 +11,7 @@ from typing import NamedTuple, Union
 
 import msgspec
 
-from nbtasks.core.events import changed_of_info, is_final
+from nbtasks.core.events import age, changed_of_info, is_final
 from nbtasks.core.messages import (
     Board,
     BoardChanged,
@@ -94,7 +94,7 @@ class Observer:
                 return None
             return self._believe(subject, message.board, now)
         subject = self._subjects.get(message.run)
-        if subject is None or not _is_later(message, subject.seen, 1):
+        if subject is None or not _is_later(message, subject.seen):
             return None
         return self._believe(subject, message, now)
 
@@ -113,7 +113,7 @@ class Observer:
         elif isinstance(message, RunFound) and message.row is not None:
             told = changed_of_info(message.row)
             # its message may say meanwhile why it waits
-            found = told if _is_later(told, subject.seen, 0) else None
+            found = told if _is_later(told, subject.seen, or_same=True) else None
         if found is None or found == subject.seen:
             subject.pause_s = min(2 * subject.pause_s, SILENT_S_MAX)
             subject.ask_at = now.mono_s + subject.pause_s
@@ -153,5 +153,7 @@ def _is_newer(board: Board, seen: Board | RunChanged | None, least: int) -> bool
     return not isinstance(seen, Board) or seen.boot != board.boot or board.number >= seen.number + least
 
 
-def _is_later(run: RunChanged, seen: Board | RunChanged | None, least: int) -> bool:
-    return not isinstance(seen, RunChanged) or run.steps >= seen.steps + least
+def _is_later(run: RunChanged, seen: Board | RunChanged | None, or_same: bool = False) -> bool:
+    if not isinstance(seen, RunChanged) or age(run) > age(seen):
+        return True
+    return or_same and age(run) == age(seen)

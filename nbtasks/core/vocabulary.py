@@ -143,6 +143,7 @@ class RunInfo(Part, frozen=True):
     worker: PeerId = ""
     output_bytes: int = 0
     own_name: str = ""  # "": its task's
+    chunks: int = 0  # recorded of the newest assignment
 
     @property
     def name(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from nbtasks.core import events
 from nbtasks.core import messages as m
 from nbtasks.core.broker import Broker, Limits
@@ -218,6 +220,42 @@ def test_runs_of_a_former_broker_are_counted_by_task_once_they_are_looked_up() -
         m.TaskCounts("", "", {"COMPLETED": 2}),
     )
     assert after.tasks == (m.TaskCounts("m:f", "f", {"PENDING": 1, "COMPLETED": 2}),)
+
+
+@pytest.mark.feature("N4")
+def test_the_observer_of_a_run_is_told_how_much_output_is_recorded() -> None:
+    broker = desk()
+    broker.broker.observed(run_topic("r"), True)
+    broker.with_run("r").hears("w-1", m.Started("r", 1, 1001.0), s=1)
+    broker.hears("w-1", m.Printed("r", 1, 1, b"[]"), m.Printed("r", 1, 2, b"[]"), s=2)
+    [printed] = told(broker)
+    broker.hears("w-1", m.Printed("r", 1, 2, b"[]"), s=3)
+    again = told(broker)
+    broker.hears("w-1", m.Printed("r", 1, 3, b"[]"), finished("r", chunks=3), s=4)
+    [ended] = told(broker)
+
+    assert (printed.state, printed.chunks) == ("Running", 2)
+    assert again == []
+    assert (ended.state, ended.chunks) == ("Completed", 3)
+
+
+@pytest.mark.feature("N4")
+def test_a_run_grows_older_with_its_output_and_with_a_new_attempt_that_has_none() -> None:
+    broker = desk().with_run("r", retries=1)
+    seen = []
+    for word in (
+        m.Started("r", 1, 1001.0),
+        m.Printed("r", 1, 1, b"[]"),
+        m.Printed("r", 1, 2, b"[]"),
+        finished("r", "raised", chunks=2),
+        m.Started("r", 2, 1002.0),
+        m.Printed("r", 2, 1, b"[]"),
+        finished("r", attempt=2, chunks=1),
+    ):
+        broker.hears("w-1", word, s=1)
+        seen.append(events.age(events.changed_of_record(broker.rows["r"])))
+
+    assert seen == sorted(set(seen))
 
 
 def test_steps_grow_with_everything_that_is_told_of_a_run() -> None:

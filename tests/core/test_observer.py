@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from nbtasks.core import messages as m
 from nbtasks.core.client import Client
@@ -131,6 +132,16 @@ def test_a_run_is_followed_to_its_end_and_not_asked_about_any_more() -> None:
 
     assert client.wake_at() is None
     assert seen(client.handle(RUNNING, at(2))) == []
+
+
+@pytest.mark.feature("N4")
+def test_more_output_is_news_and_less_is_not() -> None:
+    client = looking("r")
+    first, second = (msgspec.structs.replace(RUNNING, chunks=number) for number in (1, 2))
+
+    assert seen(client.handle(second, at(1))) == [second]
+    assert seen(client.handle(first, at(1))) == seen(client.handle(second, at(1))) == []
+    assert seen(client.handle(COMPLETED, at(2))) == [COMPLETED]
 
 
 def test_a_snapshot_may_say_meanwhile_why_a_run_waits() -> None:

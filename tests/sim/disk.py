@@ -188,5 +188,5 @@ class Disk:
     def _info(self, row: RunRecord) -> RunInfo:
         return RunInfo(
             row.run, row.spec, row.submitted, "{}", row.parent, row.state.value, row.message, row.at,
-            row.history, row.attempts, row.worker, own_name=row.terms.name,
+            row.history, row.attempts, row.worker, own_name=row.terms.name, chunks=row.chunks,
         )  # fmt: skip

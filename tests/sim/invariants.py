@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nbtasks.core import messages as m
 from nbtasks.core.broker import Broker
-from nbtasks.core.events import ROWS_MAX, changed_of_record, row_of_record
+from nbtasks.core.events import ROWS_MAX, age, changed_of_record, row_of_record
 from nbtasks.core.hooks import OF_TYPE, hook_run_id
 from nbtasks.core.records import (
     Announce,
@@ -416,6 +416,10 @@ class Judge:
         """An observer is about to believe this: time does not run backwards for it."""
         known = sum(before.counts.values()) if before else 0
         assert sum(board.counts.values()) >= known, f"after {before} came {board}"
+
+    def sees_later(self, before: m.RunChanged | None, run: m.RunChanged) -> None:
+        """The same of a run."""
+        assert before is None or age(run) >= age(before), f"after {before} came {run}"
 
     def sees(self, board: m.Board | None, runs: dict[m.RunId, m.RunChanged | None]) -> None:
         """At the end: what a client that looks believes."""

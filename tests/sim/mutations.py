@@ -218,6 +218,11 @@ def an_observer_believes_what_comes_late(patch: Patch) -> None:
 
 
 @mutation
+def an_observer_believes_of_a_run_what_comes_late(patch: Patch) -> None:
+    patch.setattr(observer, "_is_later", lambda run, seen, or_same=False: True)
+
+
+@mutation
 def a_board_shows_rows_as_they_were(patch: Patch) -> None:
     def remember(self: Events, run: str, item: Any, *rest: Any, real: Any = Events._remember) -> None:
         real(self, run, row_of_record(item) if isinstance(item, RunRecord) else item, *rest)

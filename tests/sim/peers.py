@@ -486,6 +486,7 @@ class ClientProcess(Process):
             judge.sees_more(self.board, event.board)
             self.board = event.board
         elif isinstance(event, RunSeen):
+            judge.sees_later(self.runs_seen[event.run.run], event.run)
             self.runs_seen[event.run.run] = event.run
             if events.is_final(event.run.state):
                 self.world.listen(self, events.run_topic(event.run.run), False)
