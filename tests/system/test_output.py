@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nbtasks import Client, task
+from nbtasks import Client, CrashedRun, task
 from nbtasks.core.messages import RunChanged
 from tests.system.waiting import until
 
@@ -46,3 +48,230 @@ def test_the_output_of_a_running_run_is_heard_part_by_part(
 
     assert heard[-1].chunks == len(chunks) == 3
     assert client.output(str(run.id), len(chunks)) == []
+
+
+# -- complete and in order ------------------------------------------------------------------------------
+
+
+@task
+def prints_lines(lines: int) -> None:
+    for number in range(lines):
+        print("line", number)
+
+
+def test_100_000_lines_arrive_in_order_and_none_is_lost(client: Client, workers: Any) -> None:
+    run = prints_lines.delay(100_000)
+
+    run.result(timeout=120)
+
+    assert run.logs == "".join(f"line {number}\n" for number in range(100_000))
+
+
+@task
+def prints_and_returns(number: int) -> int:
+    print("the last word of", number)
+    return number
+
+
+def test_what_is_printed_just_before_the_return_is_there_when_the_result_is(
+    client: Client, workers: Any
+) -> None:
+    for number in range(50):
+        run = prints_and_returns.delay(number)
+        assert run.result(timeout=60) == number
+        assert run.logs == f"the last word of {number}\n"
+
+
+@task
+def puts_out_in_every_way(rounds: int) -> None:
+    import ctypes
+    import logging
+    import subprocess
+    import sys
+    import threading
+    import warnings
+
+    from IPython.display import display
+
+    libc = ctypes.CDLL(None)
+    log = logging.getLogger("of.a.test")
+    warnings.simplefilter("always")
+    for number in range(rounds):
+        print("print", number)
+        os.write(1, f"write {number}\n".encode())
+        subprocess.run(["echo", "child", str(number)], check=True)
+        libc.printf(b"libc %d\n", ctypes.c_int(number))
+        libc.fflush(None)
+        thread = threading.Thread(target=print, args=("thread", number))
+        thread.start()
+        thread.join()
+        log.warning("logging %d", number)
+        warnings.warn(f"warning {number}", stacklevel=1)
+        print("stderr", number, file=sys.stderr)
+        display(f"display {number}")
+    libc.printf(b"libc, not flushed\n")
+
+
+def test_whoever_puts_something_out_it_is_kept_in_its_order(client: Client, workers: Any) -> None:
+    sources = ("print", "write", "child", "libc", "thread", "logging", "warning", "stderr", "display")
+    run = puts_out_in_every_way.delay(5)
+
+    run.result(timeout=60)
+
+    at = {(name, n): run.logs.find(f"{name} {n}") for name in sources for n in range(5)}
+    assert -1 not in at.values(), at
+    in_one_thread = [at[name, n] for n in range(5) for name in sources]
+    assert in_one_thread == sorted(in_one_thread)
+    assert run.logs.endswith("libc, not flushed\n")
+
+
+@task
+def draws() -> None:
+    import matplotlib.pyplot as plt
+
+    print("before")
+    plt.plot([1, 2])
+    plt.show()
+    print("after")
+
+
+def test_a_figure_is_kept_where_it_was_shown(client: Client, workers: Any) -> None:
+    run = draws.delay()
+
+    run.result(timeout=60)
+
+    assert [output["output_type"] for output in run.output] == ["stream", "display_data", "stream"]
+    assert run.output[1]["data"]["image/png"]
+
+
+# -- children -------------------------------------------------------------------------------------------
+
+
+@task
+def forks() -> None:
+    print("parent, before")
+    child = os.fork()
+    if not child:
+        print("child")
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("parent, after")
+
+
+def _prints(number: int) -> int:
+    print("part", number)
+    return number
+
+
+@task
+def has_a_pool_of_processes(method: str) -> list[int]:
+    import multiprocessing
+
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        return pool.map(_prints, range(4))
+
+
+def test_what_a_forked_child_prints_belongs_to_the_run(client: Client, workers: Any) -> None:
+    run = forks.delay()
+
+    run.result(timeout=60)
+
+    assert run.logs == "parent, before\nchild\nparent, after\n"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_what_a_pool_of_processes_prints_belongs_to_the_run(
+    client: Client, workers: Any, method: str
+) -> None:
+    run = has_a_pool_of_processes.delay(method)
+
+    assert run.result(timeout=120) == [0, 1, 2, 3]
+
+    assert sorted(run.logs.splitlines()) == [f"part {number}" for number in range(4)]
+
+
+# -- last words -----------------------------------------------------------------------------------------
+
+
+def _segfault() -> None:
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+def _exit() -> None:
+    os._exit(7)
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), 9)
+
+
+@pytest.mark.parametrize("end", [_segfault, _exit, _kill])
+def test_the_last_words_before_a_death_are_kept(
+    client: Client, workers: Any, end: Callable[[], None]
+) -> None:
+    @task
+    def speaks_and_dies() -> None:
+        for number in range(1000):
+            print("word", number)
+        os.write(2, b"written\n")
+        print("the last word")
+        end()
+
+    run = speaks_and_dies.delay()
+
+    with pytest.raises(CrashedRun):
+        run.result(timeout=60)
+    words = "".join(f"word {number}\n" for number in range(1000))
+    assert run.logs.startswith(words + "written\nthe last word\n")
+
+
+# -- bars and widgets -----------------------------------------------------------------------------------
+
+
+@task
+def counts(module: str) -> None:
+    import importlib
+
+    bars = importlib.import_module(module)
+    for _ in bars.tqdm(range(3), desc="outer"):
+        for number in bars.tqdm(range(50), desc="inner", leave=False):
+            if number == 25:
+                print("between")
+
+
+@pytest.mark.parametrize("module", ["tqdm", "tqdm.auto", "tqdm.notebook"])
+def test_bars_are_seen_as_lines_of_text(client: Client, workers: Any, module: str) -> None:
+    run = counts.delay(module)
+
+    run.result(timeout=60)
+
+    assert {output["output_type"] for output in run.output} == {"stream"}
+    assert run.logs.count("between\n") == 3
+    assert "\r" not in run.logs
+    assert "outer: 100%" in run.logs
+    assert len(run.logs.splitlines()) < 20
+    assert "widget" not in run.logs.lower()
+
+
+@task
+def shows_a_widget() -> None:
+    import ipywidgets
+    from IPython.display import display
+
+    slider = ipywidgets.IntSlider(value=3)
+    display(slider)
+    slider.value = 4
+    display(ipywidgets.HTML("x"))
+
+
+def test_of_a_widget_its_text_is_kept_and_said_once_that_it_is_not_live(client: Client, workers: Any) -> None:
+    run = shows_a_widget.delay()
+
+    run.result(timeout=60)
+
+    assert run.logs.count("live widgets are not supported") == 1
+    assert run.logs.count("IntSlider(value=3") == 1
+    assert run.logs.count("HTML(value='x')") == 1
+    assert not any("widget" in kind for output in run.output for kind in output.get("data", {}))
