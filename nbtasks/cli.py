@@ -252,11 +252,15 @@ def show(home: str, run: str, output: str) -> None:
 
 @main.command()
 @click.argument("run")
+@click.option("-f", "--follow", is_flag=True, help="Also what comes, as it comes, until the run has ended.")
 @click.pass_obj
-def logs(home: str, run: str) -> None:
+def logs(home: str, run: str, follow: bool) -> None:
     """Print what a run printed. RUN is its id, or as much of its end as makes it unique."""
     with connect(home, start=False) as client:
-        click.echo(find(client, run).logs, nl=False)
+        if follow:
+            find(client, run).show(follow=True)
+        else:
+            click.echo(find(client, run).logs, nl=False)
 
 
 @main.command()

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, magic_arguments
+from IPython.utils.process import arg_split  # type: ignore[attr-defined]  # a re-export
 
 from nbtasks import views
 from nbtasks.errors import NbtasksError
@@ -56,6 +57,7 @@ class NbtasksMagics(Magics):
     @argument("--task", metavar="TASK", help="runs: only those of this task")
     @argument("--tag", metavar="TAG", help="runs: only those with this tag")
     @argument("-l", "--limit", type=int, default=100, metavar="N", help="runs: at most so many (default 100)")
+    @argument("-f", "--follow", action="store_true", help="logs: also what comes, until the run has ended")
     @argument("--older-than", type=float, metavar="DAYS", help="prune: runs that ended before")
     @argument(
         "--larger-than", type=int, metavar="BYTES", help="prune: the oldest runs, down to so many bytes"
@@ -71,11 +73,12 @@ class NbtasksMagics(Magics):
         workers N|A..B   let the pool have N workers, or as many as the queue asks for; 0 stops it
         board            show what runs, waits and failed, live
         runs             list runs, newest first (--state, --task, --tag, --limit)
-        logs RUN         show again what a run printed and drew
+        logs RUN         show again what a run printed and drew (--follow: until it has ended)
         cancel RUN...    cancel runs: what waits at once, what runs by an interrupt, then by a kill
         prune            remove finished runs (--older-than, --larger-than, --dry-run; else by the settings)
         """
-        arguments = parse_argstring(self.nbtasks, line)
+        # intermixed: argparse alone takes no words behind an option
+        arguments = self.nbtasks.parser.parse_intermixed_args(arg_split(line))
         if arguments.verb not in TAKES_WORDS and arguments.words:
             raise UsageError(f"%nbtasks {arguments.verb} takes no {arguments.words[0]!r}")
         try:
@@ -131,7 +134,7 @@ class NbtasksMagics(Magics):
         if len(arguments.words) != 1:
             raise UsageError("%nbtasks logs takes one run: its id, an end of its id, or a variable")
         for run in self._runs(arguments.words[0]):
-            run.show()
+            run.show(follow=arguments.follow)
 
     def _on_cancel(self, arguments: Namespace) -> None:
         if not arguments.words:

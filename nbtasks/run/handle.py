@@ -170,17 +170,20 @@ class Run(Upstream):
 
     @property
     def output(self) -> list[dict[str, Any]]:
-        """What the run printed and displayed, as outputs of a notebook."""
+        """What the run printed and displayed, as outputs of a notebook, with all that it took back."""
         return outputs.joined(self._client.output(self._run))
 
     @property
     def logs(self) -> str:
-        """What the run printed and displayed, as text."""
+        """What is to be seen after all that the run printed and displayed, as text."""
         return replayed(self.output).text
 
-    def show(self) -> None:
-        """Show the output again: in a notebook as it was, elsewhere as text."""
-        outputs.show(self.output)
+    def show(self, follow: bool = False) -> None:
+        """Show the output again, in a notebook as it was, else as text; `follow`: until the run has ended."""
+        if follow:
+            outputs.follow(self._client, self._run, lambda pause_s: self.wait(pause_s).is_final)
+        else:
+            outputs.show(self.output)
 
     def _recorded(self) -> RunInfo:
         if self._info is not None:

@@ -132,6 +132,11 @@ class LocalRun(Run, Course):
         """Nothing: what it printed was shown where it was printed, and is not kept."""
         return []
 
+    def show(self, follow: bool = False) -> None:
+        """Show nothing again; `follow`: wait until the run has ended."""
+        if follow:
+            self.wait()
+
     def exception(self, timeout: float | None = None) -> BaseException | None:
         if not self._wait(timeout):
             raise TimeoutError(f"run {self.name!r} ({self._run}) has not ended within {timeout:g} s")

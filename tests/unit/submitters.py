@@ -132,12 +132,12 @@ class MemorySubmitter:
     def value(self, run: RunId) -> bytes:
         return self.ended[run].value
 
-    def output(self, run: RunId) -> list[bytes]:
+    def output(self, run: RunId, after: int = 0) -> list[bytes]:
         return [
             b'[{"output_type": "stream", "name": "stdout", "text": "a\\n"}]',
             b'[{"output_type": "stream", "name": "stdout", "text": "b\\n"},'
             b' {"output_type": "display_data", "data": {"text/plain": "<Figure>"}, "metadata": {}}]',
-        ]
+        ][after:]
 
     def cancel(self, runs: Sequence[RunId]) -> None:
         for run in runs:

@@ -167,6 +167,16 @@ def test_show_prints_the_output_outside_of_notebooks(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "a\nb\n<Figure>\n"
 
 
+@pytest.mark.feature("N4")
+def test_who_follows_a_run_is_shown_everything_once(capsys: pytest.CaptureFixture[str]) -> None:
+    run = double.delay(1)
+    run.wait()
+
+    run.show(follow=True)
+
+    assert capsys.readouterr().out == "a\nb\n<Figure>\n"
+
+
 @pytest.mark.feature("R4")
 def test_cancel_ends_a_run_and_a_list(there: MemorySubmitter) -> None:
     run, runs = double.delay(1), double.map([1, 2], deferred=True)
