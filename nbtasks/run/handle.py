@@ -7,6 +7,7 @@ it cannot change any more.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
@@ -287,8 +288,12 @@ class Run(Upstream):
         return True
 
     def add_done_callback(self, callback: Callable[[Run], Any]) -> None:
-        """Call `callback(run)` once, when the run ended or now if it has, in whatever thread learns of it."""
-        self._when_settled(lambda: _call(callback, self))
+        """Call `callback(run)` once, when the run ended or now if it has, in whatever thread learns of it.
+
+        What it prints in a notebook belongs to the cell that adds it.
+        """
+        here = contextvars.copy_context()
+        self._when_settled(lambda: here.run(_call, callback, self))
 
     def _when_settled(
         self, callback: Callable[[], Any], lost: Callable[[BaseException], None] | None = None

@@ -5,16 +5,21 @@ that did not ask for it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import nbformat
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
 from nbtasks import task
-from tests.system.waiting import until
+from tests.homes import end_leftovers
+from tests.system.waiting import HANG_S, until
 
 pytestmark = pytest.mark.feature("N4")
 CELL_S = 90
@@ -136,3 +141,114 @@ def test_more_text_than_a_server_lets_through_is_shown_from_its_end(client: Any,
     note, text = outputs
     assert note.text == "… 2,000,000 bytes of text before this are not shown; `logs` of the run has them …\n"
     assert text.text == "".join(f"{number:09d}\n" for number in range(200_000, 400_000))
+
+
+# -- whose cell -----------------------------------------------------------------------------------------
+
+
+class Kernel:
+    """A kernel, and what it said under each cell."""
+
+    def __init__(self, client: BlockingKernelClient) -> None:
+        self._client = client
+        self.said: dict[str, list[dict[str, Any]]] = {}
+
+    def start(self, source: str) -> str:
+        cell = self._client.execute(source)
+        self.said.setdefault(cell, [])
+        return cell
+
+    def listen(self, is_enough: Any, what: str) -> None:
+        """Hear what it says until `is_enough()`."""
+
+        def heard() -> bool:
+            try:
+                message = self._client.get_iopub_msg(timeout=0.1)
+            except Empty:
+                return bool(is_enough())
+            parent = message["parent_header"].get("msg_id", "")
+            self.said.setdefault(parent, []).append(message)
+            return False
+
+        until(heard, what)
+
+    def run(self, source: str) -> str:
+        cell = self.start(source)
+        self.listen(lambda: self.is_idle(cell), f"the end of {source!r}")
+        return cell
+
+    def is_idle(self, cell: str) -> bool:
+        words = [m["content"] for m in self.said[cell] if m["msg_type"] == "status"]
+        return {"execution_state": "idle"} in words
+
+    def text(self, cell: str) -> str:
+        return "".join(m["content"]["text"] for m in self.said[cell] if m["msg_type"] == "stream")
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """Whatever was said as text, by the cell under which it was said."""
+        return {cell: self.text(cell) for cell in self.said if self.text(cell)}
+
+
+@pytest.fixture
+def kernel(home: Path) -> Iterator[Kernel]:
+    manager, client = start_new_kernel(startup_timeout=HANG_S, extra_arguments=["--log-level=ERROR"])
+    try:
+        yield Kernel(client)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+        end_leftovers(home.parent)
+
+
+def test_what_happens_in_the_background_says_nothing_in_another_cell(kernel: Kernel, tmp_path: Path) -> None:
+    gate, called = tmp_path / "gate", tmp_path / "called"
+    kernel.run("%load_ext nbtasks")
+    started = kernel.run("%nbtasks start -w 1")
+    kernel.run(f"""
+from nbtasks import task
+
+@task(log_prints=True)
+def waits(number):
+    import os, time, warnings
+    print("printed in the task", number)
+    os.write(2, b"written in the task")
+    warnings.warn("warned in the task")
+    while not os.path.exists({str(gate)!r}):
+        time.sleep(0.01)
+    if number == 1:
+        raise ValueError("raised in the task")
+""")
+    made = kernel.run("""
+runs = [waits.delay(number) for number in range(3)]
+runs[0]
+""")
+    added = kernel.run(f"""
+import pathlib
+left = [*runs]
+def end(run):
+    print("called back")
+    left.remove(run)
+    if not left:
+        pathlib.Path({str(called)!r}).touch()
+        raise KeyError("raised in a callback")
+for run in runs:
+    run.add_done_callback(end)
+""")
+    other = kernel.run(f"""
+import time
+pathlib.Path({str(gate)!r}).touch()
+while not pathlib.Path({str(called)!r}).exists():
+    time.sleep(0.01)
+print("only this")
+""")
+    last = kernel.run("print([str(run.state.name) for run in runs])")
+    kernel.listen(lambda: "raised in a callback" in str(kernel.parents), "what the callbacks say")
+
+    assert kernel.text(other) == "only this\n"
+    assert kernel.text(last) == "['Completed', 'Failed', 'Completed']\n"
+    assert kernel.text(added).count("called back") == 3
+    assert "KeyError: 'raised in a callback'" in kernel.text(added)
+    assert set(kernel.parents) <= {started, made, added, other, last}
+    assert kernel.parents.get(made, "").count("Created task run") in (0, 3)
+    assert not any("in the task" in text for text in kernel.parents.values())
