@@ -14,6 +14,8 @@ _RESET = "\x1b[0m"
 _PEN_MAX = 8  # colour sequences in force at a time; of more, the newest
 _COLOUR = re.compile(r"\x1b\[([0-9;:]*)m")
 _MOVES = re.compile(r"[\r\b]|\x1b(?!\[[0-9;:]*m)")  # whatever does more than to append
+_CONTROLS = re.compile(r"[\r\b\x1b]")
+_ROW_MAX = 10_000  # characters of a row that is still overwritten; after a longer one the next begins
 _UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,2000}\x1b?)?\Z")
 _TOKEN = re.compile(
     r"\x1b\[(?P<numbers>[0-?]*)[ -/]*(?P<final>[@-~])"
@@ -42,7 +44,13 @@ class Screen:
         text = self._rest + text
         unfinished = _UNFINISHED.search(text)
         self._rest = unfinished.group() if unfinished else ""
-        lines = text[: len(text) - len(self._rest)].replace("\r\n", "\n").split("\n")
+        text = text[: len(text) - len(self._rest)].replace("\r\n", "\n")
+        lines = text.split("\n")
+        if self._is_at_end and not self._pen and not _CONTROLS.search(text):
+            self.rows[-1] += lines[0]  # nearly all text is of this kind
+            self.rows += lines[1:]
+            self._row = len(self.rows) - 1
+            return
         for line in lines[:-1]:
             self._put(line)
             self._row += 1
@@ -51,6 +59,10 @@ class Screen:
                 self.rows.append("")
                 self._column = None
         self._put(lines[-1])
+
+    @property
+    def _is_at_end(self) -> bool:
+        return self._column is None and self._row == len(self.rows) - 1
 
     def drop(self, rows: int) -> None:
         """Forget the oldest rows, but never the last one."""
@@ -71,13 +83,31 @@ class Screen:
         if not line:
             return
         if self._column is not None or _MOVES.search(line):
-            self._edit(line)
+            if len(self.rows[self._row]) > _ROW_MAX:
+                self.rows.append("")
+                self._row, self._column = len(self.rows) - 1, None
+            if self._pen or "\b" in line or "\x1b" in line or "\x1b" in self.rows[self._row]:
+                self._edit(line)
+            else:
+                self._overwrite(line)
         elif not self._pen and "\x1b" not in line:
             self.rows[self._row] += line
         else:
             before, self._pen = self._pen, _pen_after(self._pen, line)
-            if _COLOUR.sub("", line):
+            if not (before or self._pen) or _COLOUR.sub("", line):
                 self.rows[self._row] += before + line + (_RESET if self._pen else "")
+
+    def _overwrite(self, line: str) -> None:
+        """The same as `_edit`, for text and carriage returns alone."""
+        row = self.rows[self._row]
+        column = len(row) if self._column is None else self._column
+        first, *others = line.split("\r")
+        row = row[:column].ljust(column) + first + row[column + len(first) :]
+        column += len(first)
+        for part in others:
+            row, column = part + row[len(part) :], len(part)
+        self.rows[self._row] = row
+        self._column = None if column == len(row) else column
 
     def _edit(self, line: str) -> None:
         cells = _cells(self.rows[self._row])
@@ -132,6 +162,8 @@ def _erase(cells: list[Cell], column: int, which: str) -> None:
 
 def _pen_after(pen: str, text: str) -> str:
     """The colours in force behind `text`."""
+    if text.endswith(_RESET, text.rfind("\x1b")):
+        return ""
     for sequence in _COLOUR.finditer(text):
         numbers = sequence[1]
         if numbers.strip("0;") == "":

@@ -73,6 +73,16 @@ def test_what_is_overwritten_takes_its_colour_along() -> None:
     assert screen("\x1b[31mabc\x1b[0m\r\x1b[32mX") == "\x1b[32mX\x1b[0m\x1b[31mbc\x1b[0m"
 
 
+def test_the_row_after_an_endless_one_is_begun_when_it_would_be_overwritten() -> None:
+    made = Screen()
+
+    made.write("x" * 1_000_000)
+    for number in range(1000):
+        made.write(f"\r{number}")
+
+    assert made.rows == ["x" * 1_000_000, "999"]
+
+
 def test_a_colour_that_comes_in_two_pieces_is_one() -> None:
     assert screen("\x1b[3", "1mred", "\x1b", "[0m") == screen("\x1b[31mred\x1b[0m")
 
