@@ -117,6 +117,9 @@ class Submitter(Protocol):
     def wait(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
         """Let fates be settled until `is_done()`; False when the time is over."""
 
+    def wake(self) -> None:
+        """Let whoever waits look again whether it is done."""
+
     def ask(self, make: Callable[[int], Message], kind: type[A], wait_s: float | None = None) -> A:
         """The broker's answer to a question; raises TimeoutError if `wait_s` is given and over."""
 

@@ -11,6 +11,7 @@ __all__ = [
     "BrokerUnavailable",
     "CancelledRun",
     "CrashedRun",
+    "Detached",
     "FailedRun",
     "IllegalMove",
     "NbtasksError",
@@ -88,6 +89,14 @@ class UnknownRun(NbtasksError, KeyError):
 
 class CancelledRun(NbtasksError):
     """The run was cancelled; raised to whoever waits for its result."""
+
+
+class Detached(NbtasksError, KeyboardInterrupt):
+    """Whoever waited for runs left by an interrupt (■); they go on."""
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython shows this instead of a traceback, which would only say where the wait stands in our code
+        return [f"Detached: {self}"]
 
 
 class CrashedRun(NbtasksError):

@@ -132,6 +132,9 @@ class _Inline:
     def wait(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
         return is_done()
 
+    def wake(self) -> None:
+        """Nobody waits."""
+
     def waits(self, run: RunId, attempt: int, runs: Sequence[RunId]) -> AbstractContextManager[None]:
         return nullcontext()
 

@@ -255,6 +255,12 @@ class Client:
         """Let fates be settled until `is_done()`; False when the time is over."""
         return is_done() or self._opened().wait(is_done, timeout_s)
 
+    def wake(self) -> None:
+        """Let whoever waits look again whether it is done."""
+        link = self._link
+        if link is not None:
+            link.wake()
+
     def waits(self, run: RunId, attempt: int, runs: Sequence[RunId]) -> AbstractContextManager[None]:
         """A block in which the code of `run` waits for `runs`; raises ValueError, `WouldDeadlock`."""
         return self._lending.waits(run, attempt, runs)

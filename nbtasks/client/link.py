@@ -254,6 +254,13 @@ class Link:
                 if self._machine.watched or self._observers:
                     self._wake_thread()
 
+    def wake(self) -> None:
+        """Let every caller that waits ask again whether it is done."""
+        with self._lock:
+            if not self._is_over:
+                self._changed.notify_all()
+                self._way.wake()
+
     def _listen(self, timeout_s: float, who: int) -> None:
         """Take what has arrived; if that is nothing, wait for it and take it then."""
         with self._lock:

@@ -14,6 +14,7 @@ from nbtasks import context
 from nbtasks.context import Submitter
 from nbtasks.core.messages import RunFilter
 from nbtasks.core.states import State, StateType
+from nbtasks.run import detaching
 from nbtasks.run.handle import Run
 
 ASKED_EACH_MAX = 20  # runs of whose states the broker is asked one by one
@@ -25,10 +26,14 @@ class RunList(list[Run]):
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[Any]:
         """All results in order; the first failure is raised as soon as it is known.
 
+        It says nothing meanwhile: in a notebook, a list that is displayed is a bar that moves.
+
         Raises
         ------
         TimeoutError
             Not all runs ended within `timeout` seconds.
+        Detached
+            In a notebook somebody pressed ■, and they go on; pressed again within 2 s, that cancels them.
         """
         if raise_on_failure:
             self._fail_fast(timeout)
@@ -79,7 +84,8 @@ class RunList(list[Run]):
             endings.keep()
             if not endings.left or any(run._state_type is not StateType.COMPLETED for run in endings.fresh):
                 in_loop()
-            yield from over.__await__()
+            with detaching.awaiting(loop):
+                yield from over.__await__()
             for run in endings.fresh:
                 if run._state_type is not StateType.COMPLETED:
                     run.result()
@@ -221,21 +227,24 @@ class _Endings:
         if self._is_enough(number):
             return True
         with context.waiting(lambda: [run._run for run in self._pending]):
-            return self._wait(timeout_s, number)
+            listen, wake = self._listen, self._changed.set
+            if len(self._clients) == 1:
+                listen, wake = self._clients[0].wait, self._clients[0].wake
+            return detaching.wait(
+                listen, wake, lambda: self._is_enough(number), timeout_s, lambda: list(self._pending)
+            )
 
-    def _wait(self, timeout_s: float | None, number: int) -> bool:
-        if len(self._clients) == 1:
-            self._clients[0].wait(lambda: self._is_enough(number), timeout_s)
-            return self._is_enough(number)
+    def _listen(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Let the threads of several clients listen, and wait for what they hear."""
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
         self.keep()
         with context.lending():
-            while not self._is_enough(number):
+            while not is_done():
                 if self._trouble is not None:
                     raise self._trouble
                 left_s = _left_s(ends_at)
                 if left_s == 0 or not self._changed.wait(left_s):
-                    return self._is_enough(number)
+                    return is_done()
                 self._changed.clear()
         return True
 

@@ -29,7 +29,7 @@ from nbtasks.errors import (
     UpstreamFailed,
 )
 from nbtasks.pickling.upstream import Upstream
-from nbtasks.run import again, outputs
+from nbtasks.run import again, detaching, outputs
 from nbtasks.run.replay import replayed
 from nbtasks.run.streaming import Reader
 
@@ -220,6 +220,8 @@ class Run(Upstream):
         ------
         TimeoutError
             The run has not ended yet; it goes on.
+        Detached
+            In a notebook somebody pressed ■, and it goes on; pressed again within 2 s, that cancels it.
         CancelledRun, CrashedRun, TimedOut
             It ended so.
         Exception
@@ -281,7 +283,8 @@ class Run(Upstream):
         fate = self._settled
         if not fate.is_settled:
             with waiting(lambda: [self._run]):
-                if not self._client.wait(lambda: fate.is_settled, timeout_s):
+                listen, wake = self._client.wait, self._client.wake
+                if not detaching.wait(listen, wake, lambda: fate.is_settled, timeout_s, lambda: [self]):
                     return False
         if fate.missing:
             raise UnknownRun(f"no run {self._run} is recorded in this home")
@@ -307,6 +310,7 @@ class Run(Upstream):
             self._client.keep(fate)
 
     def __await__(self) -> Generator[Any, None, Any]:
+        """What `result()` gives; ■ leaves the cell at once, and the run goes on."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 
@@ -324,7 +328,7 @@ class Run(Upstream):
 
         self._when_settled(in_loop, in_loop)
         if not future.done():
-            with waiting(lambda: [self._run]):
+            with waiting(lambda: [self._run]), detaching.awaiting(loop):
                 yield from future.__await__()
         return self.result()
 
@@ -431,14 +435,8 @@ def _state(moment: Moment) -> RunState:
 
 
 def _attempt(attempt: Attempt) -> RunAttempt:
-    return RunAttempt(
-        attempt.number,
-        attempt.worker,
-        attempt.pid,
-        _when(attempt.start),
-        _when(attempt.end) if attempt.end else None,
-        attempt.outcome,
-    )
+    end = _when(attempt.end) if attempt.end else None
+    return RunAttempt(attempt.number, attempt.worker, attempt.pid, _when(attempt.start), end, attempt.outcome)
 
 
 def _call(callback: Callable[[Run], Any], run: Run) -> None:

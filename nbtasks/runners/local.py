@@ -371,6 +371,9 @@ class _Local:
         with self._changed:
             self._changed.notify_all()
 
+    def wake(self) -> None:
+        self.ended()
+
     def keep(self, fate: Fate) -> None:
         """The runner keeps what it executes."""
 

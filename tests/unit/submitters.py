@@ -40,6 +40,9 @@ class MemorySubmitter:
     def unpack(self, body: bytes) -> Payload:
         return self._large.get(body, Payload([body]))
 
+    def wake(self) -> None:
+        pass
+
     def waits(self, run: RunId, attempt: int, runs: Sequence[RunId]) -> AbstractContextManager[None]:
         return nullcontext()
 
