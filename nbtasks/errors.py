@@ -50,7 +50,14 @@ class Restarted(NbtasksError):
     """A run that yielded values is executed again from its beginning: iterate over it anew."""
 
 
-class BrokerUnavailable(NbtasksError):
+class _OneLine:
+    """What IPython shows of it is its message: a traceback would only lead through our code."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class BrokerUnavailable(_OneLine, NbtasksError):
     """There is no broker to talk to, or it refused this process's key."""
 
 
@@ -91,12 +98,8 @@ class CancelledRun(NbtasksError):
     """The run was cancelled; raised to whoever waits for its result."""
 
 
-class Detached(NbtasksError, KeyboardInterrupt):
+class Detached(_OneLine, NbtasksError, KeyboardInterrupt):
     """Whoever waited for runs left by an interrupt (■); they go on."""
-
-    def _render_traceback_(self) -> list[str]:
-        # IPython shows this instead of a traceback, which would only say where the wait stands in our code
-        return [f"Detached: {self}"]
 
 
 class CrashedRun(NbtasksError):

@@ -302,7 +302,12 @@ def status_text(status: Any, home: str, now_s: float) -> str:
     lines += worker_lines(status, now_s)
     for key, (depth, age_s) in status.queues.items():
         lines.append(f"queue   {key}: {depth} waiting, the oldest for {duration(age_s)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *damage_lines(status)])
+
+
+def damage_lines(status: Any) -> list[str]:
+    """Which journals turned out to be damaged."""
+    return [f"damaged {path}: set aside, the runs in it are not listed" for path in status.damaged]
 
 
 def _pool_words(pool: Any) -> str:

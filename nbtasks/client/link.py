@@ -21,12 +21,10 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from nbtasks.client.outcomes import Outcomes
-from nbtasks.client.way import START_S, Way
+from nbtasks.client.outcomes import Outcomes, afresh
+from nbtasks.client.way import START_S, Way, stopped
 from nbtasks.context import Fate
-from nbtasks.core.client import (
-    Client as Machine,
-)
+from nbtasks.core.client import Client as Machine
 from nbtasks.core.events import BOARD, run_topic
 from nbtasks.core.happenings import (
     BrokerClosed,
@@ -52,7 +50,6 @@ CALLER, THREAD = 0, 1  # who listens
 LISTENS, NAPS, SLEEPS = "listens", "naps", "sleeps"  # what our thread does
 
 log = logging.getLogger("nbtasks.client")
-
 
 Look = Callable[[Union[Board, RunChanged, None]], object]
 
@@ -117,7 +114,7 @@ class Link:
             if is_there and self._machine.is_connected and self._trouble is None:
                 return
             if self._is_stopped and not starts_again and not self._way.has_successor():
-                raise self._trouble or BrokerUnavailable(f"the broker of {self._home} was stopped")
+                raise afresh(self._trouble or stopped(self._home))
             self._trouble = None
         self._call_due()
         if not is_there:
@@ -235,7 +232,7 @@ class Link:
                     if is_done():
                         return True
                     if self._trouble is not None:
-                        raise self._trouble
+                        raise afresh(self._trouble)
                     left_s = TURN_S if ends_s is None else min(TURN_S, ends_s - time.monotonic())
                     if left_s <= 0:
                         return False
@@ -342,7 +339,7 @@ class Link:
         """Nobody who waits will be answered. Locked."""
         self._trouble = error
         for fate in self._kept.values():
-            self._due += [partial(lost, error) for lost in fate.losses()]
+            self._due += [partial(lost, afresh(error)) for lost in fate.losses()]
         for looks in self._observers.values():
             self._due += [partial(look, None) for look in looks]
         self._changed.notify_all()
@@ -377,7 +374,7 @@ class Link:
             self._fail(kind(f"the broker of {self._home} refused us: {event.reason}"))
         elif isinstance(event, BrokerClosed):
             self._is_stopped = True
-            self._fail(BrokerUnavailable(f"the broker of {self._home} was stopped"))
+            self._fail(stopped(self._home))
 
     def _settle(self, run: RunId, ended: Ended | None) -> None:
         self._kept.pop(run, None)

@@ -45,3 +45,8 @@ class Outcomes:
 
     def answer(self, request: int) -> Message | None:
         return self._answers.pop(request, None)
+
+
+def afresh(error: NbtasksError) -> NbtasksError:
+    """The same error, without the tracebacks of all who were told before."""
+    return type(error)(*error.args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
@@ -47,6 +48,7 @@ class Status(NamedTuple):
     pools: list[PoolStatus]
     counts: dict[str, int]  # state type -> number of runs, all eight of them
     queues: dict[str, tuple[int, float]]  # task key -> waiting runs, age of the oldest in seconds
+    damaged: tuple[str, ...] = ()  # journals that were set aside, whose runs are not listed
 
 
 def of_message(message: messages.Status) -> Status:
@@ -59,6 +61,7 @@ def of_message(message: messages.Status) -> Status:
         [_pool(pool) for pool in message.pools],
         dict(message.counts),
         dict(message.queues),
+        tuple(sorted(str(path) for path in Path(message.home).glob("journal.db.damaged-*[0-9]"))),
     )
 
 

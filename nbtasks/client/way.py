@@ -130,6 +130,12 @@ class Way:
         os.close(self._wake_writing)
 
 
+def stopped(home: Path) -> BrokerUnavailable:
+    """What those hear who want something of a broker that was stopped on purpose."""
+    again = "%nbtasks start or nbtasks broker start starts it again, with its runs"
+    return BrokerUnavailable(f"the broker of {home} was stopped; {again}")
+
+
 def _keys(found: Connection) -> tuple[str, ...]:
     return found.control, found.publish, found.server_key, found.public_key, found.secret_key
 

@@ -77,10 +77,14 @@ class NbtasksMagics(Magics):
         cancel RUN...    cancel runs: what waits at once, what runs by an interrupt, then by a kill
         prune            remove finished runs (--older-than, --larger-than, --dry-run; else by the settings)
         """
+        if not line.strip():
+            raise UsageError(f"%nbtasks takes a verb: {', '.join(VERBS)}; %nbtasks? says what each does")
         # intermixed: argparse alone takes no words behind an option
         arguments = self.nbtasks.parser.parse_intermixed_args(arg_split(line))
         if arguments.verb not in TAKES_WORDS and arguments.words:
-            raise UsageError(f"%nbtasks {arguments.verb} takes no {arguments.words[0]!r}")
+            word = arguments.words[0]
+            hint = f"; write -w {word}" if arguments.verb == "start" and word[:1].isdigit() else ""
+            raise UsageError(f"%nbtasks {arguments.verb} takes no {word!r}{hint}")
         try:
             return getattr(self, f"_on_{arguments.verb}")(arguments)
         except NbtasksError as error:
@@ -94,6 +98,8 @@ class NbtasksMagics(Magics):
         print(
             f"broker {'already running' if found else 'started'}: pid {status.broker_pid}, home {client.home}"
         )
+        for line in views.damage_lines(status):
+            print(line)
         if arguments.workers is not None or (most and not any(pool.generic for pool in status.pools)):
             client.set_generic_pool(least, most, **kind_of(arguments))
             print(pool_words(least, most))

@@ -10,7 +10,10 @@ from nbtasks.wire import connection
 
 def client() -> Client:
     """The client of this thread of execution; asking for it starts nothing."""
-    found = submitter()
+    try:
+        found = submitter()
+    except ValueError as error:
+        raise BrokerUnavailable(str(error)) from error  # settings that cannot be read
     if not isinstance(found, Client):
         raise BrokerUnavailable("no broker here: tasks run within this process")
     return found

@@ -218,4 +218,5 @@ def _last_lines(log_path: Path, start: int, lines_max: int = 12) -> str:
             lines = file.read().decode("utf-8", "replace").strip().splitlines()[-lines_max:]
     except OSError:
         lines = []
+    lines = list(dict.fromkeys(lines))  # every launch may have said the same
     return "; its log ends:\n" + "\n".join(lines) if lines else f"; see {log_path}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -21,19 +20,34 @@ HANG_S = 60.0
 
 
 class Slow(MemorySubmitter):
-    """Ends nothing by itself; whoever waits is woken by `wake` and by `end`."""
+    """Ends nothing by itself, and is interrupted while it listens.
+
+    Attributes
+    ----------
+    presses
+        How many interrupts come while it listens for the first time, for the second time, and so on.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.woken = threading.Event()
+        self.presses: list[int] = []
         self.cancelled: list[str] = []
+        self.woken = threading.Event()
 
     def wait(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
+        self._press()
         while not is_done():
             if not self.woken.wait(HANG_S if timeout_s is None else timeout_s):
                 return is_done()
             self.woken.clear()
         return True
+
+    def keep(self, fate: context.Fate) -> None:
+        self._press()
+
+    def _press(self) -> None:
+        for _ in range(self.presses.pop(0) if self.presses else 0):
+            signal.raise_signal(signal.SIGINT)
 
     def wake(self) -> None:
         self.woken.set()
@@ -65,20 +79,10 @@ def double(x: int) -> int:
     return 2 * x
 
 
-def press(after_s: float = 0.02, times: int = 1) -> None:
-    """Interrupt this process in a moment."""
-
-    def interrupt() -> None:
-        for _ in range(times):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Timer(after_s, interrupt).start()
-
-
-def test_whoever_is_interrupted_detaches_and_the_handler_is_put_back() -> None:
+def test_whoever_is_interrupted_detaches_and_the_handler_is_put_back(there: Slow) -> None:
     run = double.delay(1)
 
-    press()
+    there.presses = [1]
     with pytest.raises(Detached, match="goes on"):
         run.result()
 
@@ -91,11 +95,11 @@ def test_detached_is_a_keyboard_interrupt_of_one_line() -> None:
     assert Detached("it goes on")._render_traceback_() == ["Detached: it goes on"]
 
 
-def test_a_time_out_during_the_countdown_is_a_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_out_during_the_countdown_is_a_time_out(there: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detaching, "DETACH_S", HANG_S)
     run = double.delay(1)
 
-    press()
+    there.presses = [1]
     with pytest.raises(TimeoutError):
         run.result(timeout=0.1)
 
@@ -107,8 +111,7 @@ def test_a_second_interrupt_cancels_those_that_have_not_ended(
     runs = nbtasks.RunList(double.delay(i) for i in range(3))
     there.end(str(runs[0].id), State.COMPLETED)
 
-    press()
-    press(0.1)
+    there.presses = [1, 1]
     with pytest.raises(CancelledRun, match="2 runs were cancelled"):
         runs.wait()
 
@@ -122,8 +125,11 @@ def test_runs_of_two_clients_are_cancelled_at_each(there: Slow, monkeypatch: pyt
     with context.use(other):
         far = double.delay(2)
 
-    press()
-    press(0.1)
+    def announced(*words: object, **options: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    there.presses = [1]
+    monkeypatch.setattr(detaching, "print", announced, raising=False)
     with pytest.raises(CancelledRun, match="2 runs were cancelled"):
         nbtasks.wait([here, far])
 
@@ -134,7 +140,7 @@ def test_an_interrupt_that_comes_with_the_end_is_not_swallowed(there: Slow) -> N
     run = double.delay(1)
     there.wake = lambda: there.end(str(run.id), State.COMPLETED) or there.woken.set()  # type: ignore[method-assign]
 
-    press()
+    there.presses = [1]
     with pytest.raises(KeyboardInterrupt) as caught:
         run.wait()
 
@@ -145,9 +151,7 @@ def test_a_client_that_hangs_is_left_by_the_third_interrupt(there: Slow) -> None
     run = double.delay(1)
     there.wake = lambda: None  # type: ignore[method-assign]
 
-    press(0.02)
-    press(0.06)
-    press(0.1)
+    there.presses = [3]
     with pytest.raises(KeyboardInterrupt) as caught:
         run.wait()
 

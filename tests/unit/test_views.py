@@ -142,6 +142,7 @@ def test_a_status_says_broker_workers_and_what_waits() -> None:
         pools=[SimpleNamespace(pid=8, least=0, most=4, workers=1, serves=None)],
         workers=[worker],
         queues={"fit": (2, 3.0)},
+        damaged=("/h/journal.db.damaged-1",),
     )
 
     assert views.status_text(status, "/h", START_S + 1.5).splitlines() == [
@@ -150,6 +151,7 @@ def test_a_status_says_broker_workers_and_what_waits() -> None:
         "pool    pid 8, 1 of 0..4 workers, any task",
         f"worker  pid 9, busy for 1.5 s with run {ID}, 91.0 MB",
         "queue   fit: 2 waiting, the oldest for 3.0 s",
+        "damaged /h/journal.db.damaged-1: set aside, the runs in it are not listed",
     ]
 
 
