@@ -236,3 +236,42 @@ def test_a_killed_pool_harms_no_running_task(client: Any, tmp_path: Path) -> Non
     assert waiting.state.name == "Pending"
     client.start_workers(1)
     assert waiting.result(timeout=60) == 42
+
+
+def test_whoever_goes_through_runs_as_they_end_is_not_stopped_by_a_killed_broker(
+    client: Any, tmp_path: Path
+) -> None:
+    noted, release = str(tmp_path / "noted"), str(tmp_path / "release")
+    client.start_workers(2)
+    runs = hold.map([noted] * 3, [release] * 3, ["a", "b", "c"], deferred=True)
+    until(lambda: len(tasks.lines(noted)) == 2, "two of three run")
+    order = nbtasks.as_completed(runs, timeout=60)
+
+    kill(client.status().broker_pid)
+    Path(release).touch()
+    first = next(order)
+    kill(client.status().broker_pid)
+
+    assert sorted(run.result(timeout=60) for run in (first, *order)) == ["a", "b", "c"]
+    assert len(tasks.lines(noted)) == 3
+
+
+def test_when_broker_pool_and_workers_are_killed_at_once_only_what_ran_is_charged(
+    client: Any, tmp_path: Path
+) -> None:
+    noted, release = str(tmp_path / "noted"), str(tmp_path / "release")
+    pool = client.start_workers(1)
+    again = hold.with_options(crash_retries=1).delay(noted, release, "again")
+    until(lambda: tasks.lines(noted), "it runs")
+    waiting = double.map(range(5), deferred=True)
+    pids = [pool.pid, client.status().broker_pid, *(worker.pid for worker in client.status().workers)]
+
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    Path(release).touch()
+    client.start_workers(1)
+
+    assert again.result(timeout=60) == "again"
+    assert waiting.result(timeout=60) == [0, 2, 4, 6, 8]
+    assert [attempt.outcome for attempt in again.attempts] == ["Crashed", "Completed"]
+    assert {len(run.attempts) for run in waiting} == {1}
