@@ -305,6 +305,12 @@ def status_text(status: Any, home: str, now_s: float) -> str:
     return "\n".join([*lines, *damage_lines(status)])
 
 
+def bar_text(done: int, total: int, width: int = 24) -> str:
+    """How many of so many runs have ended, with a bar of so many characters."""
+    full = width * done // total if total else width
+    return f"{'█' * full}{'░' * (width - full)} {done} of {many(total, 'run')}"
+
+
 def damage_lines(status: Any) -> list[str]:
     """Which journals turned out to be damaged."""
     return [f"damaged {path}: set aside, the runs in it are not listed" for path in status.damaged]

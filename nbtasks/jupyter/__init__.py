@@ -19,7 +19,7 @@ _undo: WeakKeyDictionary[InteractiveShell, list[Callable[[], None]]] = WeakKeyDi
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """What `%load_ext nbtasks` does; nothing if it was done already."""
-    from nbtasks.jupyter import completion, display, interrupts, magics, widgets
+    from nbtasks.jupyter import completion, display, interrupts, magics, terminal, widgets
 
     if shell not in _undo:
         _undo[shell] = [
@@ -27,6 +27,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
             completion.register(shell),
             display.register(shell),
             interrupts.register(shell),
+            terminal.register(shell),
             widgets.close_all,
         ]
 

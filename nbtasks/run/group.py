@@ -14,7 +14,7 @@ from nbtasks import context
 from nbtasks.context import Submitter
 from nbtasks.core.messages import RunFilter
 from nbtasks.core.states import State, StateType
-from nbtasks.run import detaching
+from nbtasks.run import bars, detaching
 from nbtasks.run.handle import Run
 
 ASKED_EACH_MAX = 20  # runs of whose states the broker is asked one by one
@@ -26,7 +26,8 @@ class RunList(list[Run]):
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[Any]:
         """All results in order; the first failure is raised as soon as it is known.
 
-        It says nothing meanwhile: in a notebook, a list that is displayed is a bar that moves.
+        It says nothing meanwhile in a notebook, where a list that is displayed is a bar that moves. IPython
+        in a terminal shows a bar if it takes more than a second.
 
         Raises
         ------
@@ -84,7 +85,7 @@ class RunList(list[Run]):
             endings.keep()
             if not endings.left or any(run._state_type is not StateType.COMPLETED for run in endings.fresh):
                 in_loop()
-            with detaching.awaiting(loop):
+            with detaching.awaiting(loop), bars.shown(len(self), lambda: endings.left):
                 yield from over.__await__()
             for run in endings.fresh:
                 if run._state_type is not StateType.COMPLETED:
@@ -92,12 +93,12 @@ class RunList(list[Run]):
         return [run.result() for run in self]
 
     def _wait(self, timeout_s: float | None) -> bool:
-        with _Endings(self) as endings:
+        with _Endings(self) as endings, bars.shown(len(self), lambda: endings.left):
             return endings.wait(timeout_s, len(self))
 
     def _fail_fast(self, timeout_s: float | None) -> None:
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
-        with _Endings(self) as endings:
+        with _Endings(self) as endings, bars.shown(len(self), lambda: endings.left):
             while endings.left or endings.fresh:
                 if not endings.wait(_left_s(ends_at), 1):
                     raise TimeoutError(

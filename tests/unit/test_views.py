@@ -155,6 +155,12 @@ def test_a_status_says_broker_workers_and_what_waits() -> None:
     ]
 
 
+def test_a_bar_is_empty_at_first_and_full_at_the_end() -> None:
+    assert views.bar_text(0, 2, 4) == "░░░░ 0 of 2 runs"
+    assert views.bar_text(1, 2, 4) == "██░░ 1 of 2 runs"
+    assert views.bar_text(2, 2, 4) == "████ 2 of 2 runs"
+
+
 def test_a_record_is_json_with_null_for_what_did_not_happen() -> None:
     record = views.record(completed(start=0.0, end=0.0, worker="", pid=0))
 
