@@ -385,6 +385,14 @@ def test_data_is_sent_as_it_is_and_never_as_markup(page: Page, writer: HandWrite
     assert all(isinstance(value, (str, int, float, bool)) for value in card.face.value.values())
 
 
+@pytest.mark.parametrize(("name", "said"), [("run", "run"), ("bar", "list"), ("board", "board")])
+def test_a_page_can_be_asked_which_widget_is_which_and_how_it_is(name: str, said: str) -> None:
+    text = faces.module(name)
+
+    assert f'dataset.nbtasks = "{said}"' in text
+    assert re.search(r"dataset\.state =|dataset, \{ run: \w+\.id, state: ", text)
+
+
 @pytest.mark.parametrize("name", ["run", "bar", "board"])
 def test_a_module_is_one_text_that_needs_no_other(name: str) -> None:
     text = faces.module(name)

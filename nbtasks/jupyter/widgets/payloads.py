@@ -47,6 +47,7 @@ def run(seen: RunChanged, name: str, call: str, now_s: float, note: str = "") ->
         "id": seen.run,
         "name": _cut(name, NAME_CHARACTERS),
         "call": _cut(call, CALL_CHARACTERS),
+        "type": kind,
         "state": _cut(seen.label or seen.state, NAME_CHARACTERS),
         "live": kind not in _ENDED,
         "cancellable": kind not in _ENDED and kind != StateType.CANCELLING,

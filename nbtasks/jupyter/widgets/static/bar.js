@@ -4,6 +4,7 @@ export default {
   render({ model, el }) {
     const root = make("div", "nbt nbt-list", el);
     root.setAttribute("role", "group");
+    root.dataset.nbtasks = "list";
     const head = make("div", "nbt-line", root);
     const title = make("span", "nbt-title", head);
     const time = make("span", "nbt-dim", head);
@@ -16,6 +17,7 @@ export default {
     function draw(list) {
       const words = spoken(list.parts);
       root.setAttribute("aria-label", `${list.label}: ${words}`);
+      root.dataset.state = list.live ? "live" : "ended";
       say(title, list.label);
       say(time, duration((list.live ? clock.now() : list.ended) - list.submitted));
       show(time, list.submitted > 0);

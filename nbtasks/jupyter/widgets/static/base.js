@@ -105,6 +105,7 @@ function drawOften(model, draw, clock) {
 function askButton(parent, text, label, ask) {
   const button = make("button", "nbt-button", parent);
   button.type = "button";
+  button.dataset.do = text.split(" ")[0].toLowerCase();
   say(button, text);
   button.setAttribute("aria-label", label);
   button.addEventListener("click", () => {

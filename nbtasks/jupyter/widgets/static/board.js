@@ -13,6 +13,7 @@ export default {
   render({ model, el }) {
     const root = make("div", "nbt nbt-board", el);
     root.setAttribute("role", "region");
+    root.dataset.nbtasks = "board";
     root.setAttribute("aria-label", "nbtasks board");
     const head = make("div", "nbt-line", root);
     const counts = make("div", "nbt-legend", head);
@@ -86,6 +87,7 @@ export default {
 
     function drawRow(line, row, look) {
       const [state, task, took, message, id] = line.children;
+      Object.assign(line.dataset, { run: row.id, state: row.type });
       badge(state.firstElementChild, look, row.state);
       say(task, row.attempts > 1 ? `${row.name} (attempt ${row.attempts})` : row.name);
       task.title = row.name;
@@ -101,6 +103,7 @@ export default {
     }
 
     function draw(board) {
+      root.dataset.state = board.note ? "gone" : "live";
       legend(counts, board.parts);
       show(counts, board.parts.length > 0);
       const busy = board.busy ? `, ${grouped(board.busy)} busy` : "";

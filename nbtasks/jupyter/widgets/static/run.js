@@ -4,6 +4,7 @@ export default {
   render({ model, el }) {
     const root = make("div", "nbt nbt-run", el);
     root.setAttribute("role", "group");
+    root.dataset.nbtasks = "run";
     const head = make("div", "nbt-line", root);
     const state = make("span", "nbt-badge nbt-state", head);
     state.setAttribute("role", "status");
@@ -17,6 +18,7 @@ export default {
 
     function draw(run) {
       tint(root, run);
+      Object.assign(root.dataset, { run: run.id, state: run.type });
       badge(state, run, run.state);
       say(call, run.call);
       call.title = run.call;
