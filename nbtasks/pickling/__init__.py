@@ -2,6 +2,7 @@
 
 from nbtasks.pickling.blame import REPR_CHARACTERS_MAX, safe_repr
 from nbtasks.pickling.failures import RemoteTraceback, dump_failure, load_failure
+from nbtasks.pickling.preview import preview
 from nbtasks.pickling.upstream import allow_failure, given, quote
 from nbtasks.pickling.values import (
     dump,
@@ -29,6 +30,7 @@ __all__ = [
     "load_failure",
     "load_function",
     "load_result",
+    "preview",
     "quote",
     "safe_repr",
 ]

@@ -17,19 +17,17 @@ from uuid import UUID
 from nbtasks import views
 from nbtasks.client import Client
 from nbtasks.client.observation import Observation
-from nbtasks.core.events import changed_of_info, is_final, row_of_info
-from nbtasks.core.messages import Board, BoardRow, RunChanged, RunFilter
-from nbtasks.core.states import State
+from nbtasks.core.messages import Board
 from nbtasks.errors import NbtasksError
 from nbtasks.jupyter.widgets import faces, payloads
 from nbtasks.jupyter.widgets.writer import Writer
 from nbtasks.run import Run
 from nbtasks.run.tally import Tally
 
-GONE = "The broker is gone; what is shown may be old."
-FILTER_CHARACTERS_MAX = 200
-FOUND_S = 1.0  # between two looks for rows that fit a filter
-FOUND_TASKS_MAX = 3  # tasks that are looked for because a word of the filter is in their names
+GONE = "The broker is gone: what is shown may be old. The next call starts one, and so does %nbtasks start."
+ANSWERS_MAX = 8  # newest ones; a page looks for its own
+TOKEN_CHARACTERS_MAX = 40
+REASON_CHARACTERS_MAX = 300
 
 log = logging.getLogger("nbtasks.widgets")
 
@@ -50,12 +48,14 @@ class Card:
         self._writer = writer
         self._observation: Observation | None = None
         self._is_closed = False
-        self._asking: set[str] = set()  # what was asked for and is not answered
+        self._asking: dict[tuple[str, ...], list[str]] = {}  # what is asked for -> tokens of who asked
+        self._lock = threading.Lock()  # over what was asked and answered
+        self._answers: tuple[dict[str, str], ...] = ()
         self.face: faces.Face | None = None
 
     def _show(self) -> None:
         """Everything is known that the first look needs. In the thread that displays: it opens the comm."""
-        self.face = self.kind(self.data(), self._hear)
+        self.face = self.kind(self._value(), self._on_message)
 
     @property
     def model_id(self) -> str:
@@ -73,6 +73,10 @@ class Card:
         """What the face is to show now."""
         raise NotImplementedError
 
+    def seldom(self) -> dict[str, Any]:
+        """What has a trait of its own: it is sent only if it differs from what was sent."""
+        return {}
+
     def is_settled(self) -> bool:
         """Whether nothing can change any more."""
         raise NotImplementedError
@@ -86,9 +90,16 @@ class Card:
         if self._is_closed or self.face is None:
             return
         is_settled = self.is_settled()
-        self.face.value = self.data()
+        with self.face.hold_sync():
+            self.face.set_trait("value", self._value())
+            for name, value in self.seldom().items():
+                if value != getattr(self.face, name):
+                    self.face.set_trait(name, value)
         if is_settled:
             self.settle()
+
+    def _value(self) -> dict[str, Any]:
+        return {**self.data(), "answers": list(self._answers)}
 
     def settle(self) -> None:
         """Look no more."""
@@ -105,57 +116,71 @@ class Card:
 
     # -- buttons ------------------------------------------------------------------------------------------
 
-    def _hear(self, content: dict[str, Any]) -> None:
-        """A message of the page; it may come twice, late, in any thread, and it may be nonsense."""
+    def _on_message(self, content: dict[str, Any]) -> None:
+        token = content.get("token", "")
+        is_known = isinstance(token, str) and any(token == answer["token"] for answer in self._answers)
+        if not is_known or not token:
+            self._hear(content, token[:TOKEN_CHARACTERS_MAX] if isinstance(token, str) else "")
+
+    def _hear(self, content: dict[str, Any], token: str) -> None:
+        """A message of the page; it may come twice, late, in any thread, and it may be nonsense.
+
+        Parameters
+        ----------
+        token
+            Under which the page looks for an answer.
+        """
         raise NotImplementedError
 
-    def _cancel(self, runs: Sequence[str]) -> None:
-        """Ask the broker, but wait for it elsewhere: the thread that tells of a click must not be held up."""
-        wanted = [run for run in runs if run not in self._asking]
-        if wanted and not self._is_closed:
-            self._asking.update(wanted)
-            asking = threading.Thread(target=self._ask_to_cancel, args=(wanted,), name="nbtasks-cancel")
-            asking.daemon = True
-            asking.start()
+    def _ask(self, token: str, wanted: tuple[str, ...], what: Callable[[], str]) -> None:
+        """Have `what` done elsewhere: the thread that tells of a click must not be held up.
 
-    def _ask_to_cancel(self, runs: list[str]) -> None:
+        Parameters
+        ----------
+        wanted
+            Names it: who asks for the same meanwhile gets the same answer.
+        what
+            Returns what there is to say of it; "": it is seen anyway.
+        """
+        with self._lock:
+            if self._is_closed:
+                return
+            self._answer([token], "heard", "")
+            if wanted in self._asking:
+                self._asking[wanted].append(token)
+                return
+            self._asking[wanted] = [token]
+        asking = threading.Thread(target=self._carry_out, args=(wanted, what), name=f"nbtasks-{wanted[0]}")
+        asking.daemon = True
+        asking.start()
+
+    def _carry_out(self, wanted: tuple[str, ...], what: Callable[[], str]) -> None:
         try:
-            self.client.cancel(runs)
-        except NbtasksError as error:
-            log.warning("cancelling from a widget failed: %s", error)
-        finally:
-            self._asking.difference_update(runs)
+            status, text = "done", what()
+        except (NbtasksError, ValueError, TimeoutError) as error:
+            status, text = "refused", views.first_line(str(error))[:REASON_CHARACTERS_MAX]
+            log.info("%s from a widget was refused: %s", wanted[0], error)
+        with self._lock:
+            self._answer(self._asking.pop(wanted), status, text)
 
-
-class RunCard(Card):
-    """One run that had not ended when it was displayed."""
-
-    kind = faces.RunFace
-
-    def __init__(self, client: Client, writer: Writer, run: Run) -> None:
-        super().__init__(client, writer)
-        self._run, self._name = run._run, run.name
-        self._call = views.call_of(run.name, run.parameters.items())
-        self._seen = changed_of_info(client.info(run._run))
-        self._note = ""
-        self._show()
-        if not self.is_settled():
-            self._observation = client.observe_run(self._run, self._look)
-
-    def _look(self, seen: RunChanged | None) -> None:
-        self._note = "" if seen else GONE
-        self._seen = seen or self._seen
+    def _answer(self, tokens: Sequence[str], status: str, text: str) -> None:
+        """Locked."""
+        new = tuple({"token": token, "status": status, "text": text} for token in tokens if token)
+        old = tuple(answer for answer in self._answers if answer["token"] not in tokens)
+        self._answers = (*old, *new)[-ANSWERS_MAX:]
         self.changed()
 
-    def data(self) -> dict[str, Any]:
-        return payloads.run(self._seen, self._name, self._call, time.time(), self._note)
+    def _decline(self, token: str, reason: str) -> None:
+        """What was clicked was true of an older state."""
+        with self._lock:
+            self._answer([token], "refused", reason)
 
-    def is_settled(self) -> bool:
-        return is_final(self._seen.state)
+    def _cancel(self, token: str, runs: Sequence[str]) -> None:
+        def cancel() -> str:
+            self.client.cancel(runs)
+            return ""
 
-    def _hear(self, content: dict[str, Any]) -> None:
-        if content.get("do") == "cancel" and not self.is_settled():
-            self._cancel([self._run])
+        self._ask(token, ("cancel", *runs), cancel)
 
 
 class ListCard(Card):
@@ -200,98 +225,11 @@ class ListCard(Card):
         super().settle()
         self._tally.close()
 
-    def _hear(self, content: dict[str, Any]) -> None:
-        if content.get("do") == "cancel":
-            self._cancel(self._tally.open_ids())
-
-
-class BoardCard(Card):
-    """The board of a broker; it is watched until it is closed."""
-
-    kind = faces.BoardFace
-
-    def __init__(self, client: Client, writer: Writer, subject: object = None) -> None:
-        super().__init__(client, writer)
-        self._seen: Board | None = None
-        self._note = ""
-        self._filter = ""
-        self._found: list[BoardRow] | None = None
-        self._found_for, self._found_s = "", 0.0
-        self._show()
-        self._observation = client.observe_board(self._look)
-
-    def _look(self, seen: Board | None) -> None:
-        self._note = "" if seen else GONE
-        self._seen = seen or self._seen
-        self.changed()
-
-    def write(self) -> None:
-        self._find()
-        super().write()
-
-    def data(self) -> dict[str, Any]:
-        return payloads.board(self._seen, time.time(), self._note, self._found_for, self._found)
-
-    def is_settled(self) -> bool:
-        return False
-
-    def _hear(self, content: dict[str, Any]) -> None:
-        if content.get("do") == "filter" and isinstance(text := content.get("text"), str):
-            self._filter = text[:FILTER_CHARACTERS_MAX]
-            self.changed()
-        elif content.get("do") == "cancel" and isinstance(run := content.get("run"), str):
-            rows = [*(self._found or ()), *(self._seen.rows if self._seen else ())]
-            self._cancel([row.run for row in rows if row.run == run][:1])
-
-    # -- the filter ---------------------------------------------------------------------------------------
-
-    def _find(self) -> None:
-        """Look for the runs that fit the filter, also those that no event tells of; now and then."""
-        wanted, now_s = self._filter, time.monotonic()
-        if not wanted.strip() or self._note:
-            self._found, self._found_for = None, ""
-            return
-        if wanted == self._found_for and now_s < self._found_s + FOUND_S:
-            return
-        try:
-            self._found = find(self.client, wanted, self._seen)
-        except NbtasksError:
-            return  # the page goes on filtering what it has
-        self._found_for, self._found_s = wanted, now_s
-
-
-def find(client: Client, text: str, seen: Board | None) -> list[BoardRow]:
-    """The newest runs in which every word of `text` is found: in the task's name, the state, the id."""
-    words = text.lower().split()
-    states = _states(words)
-    keys = [task.key for task in (seen.tasks if seen else ()) if any(w in task.name.lower() for w in words)]
-    rows: dict[str, BoardRow] = {row.run: row for row in (seen.rows if seen else ())}
-    for key in keys[:FOUND_TASKS_MAX] or [""]:
-        for info in client.infos(RunFilter(states=states, key=key, limit=views.ROWS_MAX)):
-            rows[info.run] = row_of_info(info)
-    for word in words:
-        if len(word) == views.ID_CHARACTERS:
-            rows.update({row.run: row for row in map(row_of_info, _one(client, word))})
-    fitting = [row for row in rows.values() if all(word in _text(row) for word in words)]
-    return sorted(fitting, key=lambda row: row.submitted, reverse=True)[: views.ROWS_MAX]
-
-
-def _states(words: Sequence[str]) -> tuple[str, ...]:
-    """The states that are meant by a word; empty if none is."""
-    meant = [word for word in words if len(word) > 2]
-    names = {state.value: (state.value.lower(), state.type.value.lower()) for state in State}
-    return tuple(name for name, texts in names.items() if any(t.startswith(w) for t in texts for w in meant))
-
-
-def _one(client: Client, run: str) -> list[Any]:
-    try:
-        return [client.info(run)]
-    except NbtasksError:
-        return []
-
-
-def _text(row: BoardRow) -> str:
-    return f"{row.name} {row.label} {row.state} {payloads.type_of(row.state)} {row.run} {row.message}".lower()
+    def _hear(self, content: dict[str, Any], token: str) -> None:
+        if content.get("do") != "cancel" or self.is_settled():
+            self._decline(token, "All have ended.")
+        else:
+            self._cancel(token, self._tally.open_ids())
 
 
 def _made_s(run: str) -> float:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from nbtasks.client import Client
-from nbtasks.jupyter.widgets.cards import BoardCard, Card, ListCard, RunCard
+from nbtasks.jupyter.widgets.board_card import BoardCard
+from nbtasks.jupyter.widgets.cards import Card, ListCard
+from nbtasks.jupyter.widgets.run_card import RunCard
 from nbtasks.jupyter.widgets.writer import Writer
 
 WATCHING_MAX = 100  # cards that are live at a time; what is displayed beyond that is text and HTML

@@ -1,4 +1,7 @@
-"""The models that a front end knows: one trait with data, messages back, a hand-written module each."""
+"""The models that a front end knows: plain data in few traits, messages back, a hand-written module each.
+
+What changes seldom or is large has a trait of its own, so that a tick does not send it again.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import anywidget
 import traitlets
 
 _STATIC = Path(__file__).parent / "static"
-_BASE = (_STATIC / "base.js").read_text("utf-8")
+_SHARED = "\n".join((_STATIC / name).read_text("utf-8") for name in ("base.js", "output.js"))
 _CSS = (_STATIC / "widgets.css").read_text("utf-8")
 
 log = logging.getLogger("nbtasks.widgets")
@@ -19,7 +22,7 @@ log = logging.getLogger("nbtasks.widgets")
 
 def module(name: str) -> str:
     """The text of an ES module: what all share, then what is its own."""
-    return f"{_BASE}\n{(_STATIC / f'{name}.js').read_text('utf-8')}"
+    return f"{_SHARED}\n{(_STATIC / f'{name}.js').read_text('utf-8')}"
 
 
 class Face(anywidget.AnyWidget):
@@ -56,6 +59,9 @@ class Face(anywidget.AnyWidget):
 
 class RunFace(Face):
     _esm = module("run")
+    tail = traitlets.Dict().tag(sync=True)
+    picture = traitlets.Dict().tag(sync=True)  # its bytes travel as a buffer
+    stack = traitlets.Dict().tag(sync=True)
 
 
 class ListFace(Face):
@@ -64,3 +70,4 @@ class ListFace(Face):
 
 class BoardFace(Face):
     _esm = module("board")
+    detail = traitlets.Dict().tag(sync=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nbtasks import views
-from nbtasks.core.messages import Board, BoardRow, Progress, RunChanged, TaskCounts
+from nbtasks.core.messages import Board, BoardRow, Progress, RunChanged, RunInfo, TaskCounts
 from nbtasks.core.states import FINAL, State, StateType
 
 BYTES_MAX = 20_000  # of one update
@@ -14,6 +15,9 @@ TASKS_MAX = 12  # on the board; the others are summed
 NAME_CHARACTERS = 60
 CALL_CHARACTERS = 300
 MESSAGE_CHARACTERS = 80  # in a table; a card of its own shows all that is told
+DETAIL_CHARACTERS = 1000
+ATTEMPTS_MAX = 5  # the newest ones, of a run that is unfolded
+WORKERS_MAX = 12
 
 Data = dict[str, Any]
 # In the order of a life, so that a bar fills from the left with what is done.
@@ -65,6 +69,37 @@ def run(seen: RunChanged, name: str, call: str, now_s: float, note: str = "") ->
     }
 
 
+def former(seen: RunChanged, count: int) -> Data:
+    """The run that was called again; `count` says how often that was done, this time included."""
+    return {
+        "id": seen.run,
+        "state": _cut(seen.label or seen.state, NAME_CHARACTERS),
+        "count": count,
+        **look(type_of(seen.state)),
+    }
+
+
+def detail(told: RunInfo, tail: Data) -> Data:
+    """A run below its line on the board."""
+    return {
+        "id": told.run,
+        "call": _cut(views.call_of(told.name, json.loads(told.parameters).items()), CALL_CHARACTERS),
+        "message": _cut(told.message, DETAIL_CHARACTERS),
+        "attempts": [
+            {
+                "number": attempt.number,
+                "pid": attempt.pid,
+                "start": round(attempt.start, 3),
+                "end": round(attempt.end, 3),
+                "outcome": attempt.outcome,
+            }
+            for attempt in told.attempts[-ATTEMPTS_MAX:]
+        ],
+        "tail": tail,
+        "note": "" if tail or told.attempts else "It has not started.",
+    }
+
+
 def runs(
     name: str, ended: Mapping[str, int], running: int, total: int, times: tuple[float, float], now_s: float,
     note: str = "",
@@ -75,8 +110,9 @@ def runs(
     left = total - sum(known.values()) - lost
     running = min(running, left)
     counts = {**known, StateType.RUNNING.value: running, StateType.PENDING.value: left - running}
+    of_name = f" of {_cut(name, NAME_CHARACTERS)}" if name else ""
     return {
-        "label": f"{total:,} run{'' if total == 1 else 's'}{f' of {name}' if name else ''}",
+        "label": f"{total:,} run{'' if total == 1 else 's'}{of_name}",
         "total": total,
         "parts": parts(counts),
         "live": left > 0,
@@ -100,9 +136,11 @@ def board(
         "tasks": _tasks(seen.tasks),
         "workers": seen.worker_count,
         "busy": sum(worker.state == "busy" for worker in seen.workers),
+        "staff": _staff(seen),
         "looks": {kind.value: look(kind.value) for kind in StateType},
         "rows": [_row(row) for row in rows],
         "filter": filter_text if found is not None else "",
+        "heard": bool(seen.boot),
         "note": note,
         "now": now_s,
     }
@@ -113,8 +151,6 @@ def board(
 
 def size(data: Data) -> int:
     """Bytes of an update on the wire, nearly."""
-    import json
-
     return len(json.dumps(data, ensure_ascii=False).encode(errors="replace"))
 
 
@@ -128,6 +164,22 @@ def parts(counts: Mapping[str, int]) -> list[Data]:
         {"type": kind.value, "word": kind.value.lower(), "count": counts[kind.value], **look(kind.value)}
         for kind in _ORDER
         if counts.get(kind.value)
+    ]
+
+
+def _staff(seen: Board) -> list[Data]:
+    """What workers do, the busy ones first."""
+    rows = {row.run: row for row in seen.rows}
+    workers = sorted(seen.workers, key=lambda worker: (not worker.run, worker.pid))[:WORKERS_MAX]
+    return [
+        {
+            "id": worker.worker,
+            "pid": worker.pid,
+            "state": worker.state,
+            "name": _cut(rows[worker.run].name, NAME_CHARACTERS) if worker.run in rows else worker.run[-8:],
+            "start": round(rows[worker.run].start, 3) if worker.run in rows else 0,
+        }
+        for worker in workers
     ]
 
 

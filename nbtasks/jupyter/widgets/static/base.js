@@ -16,7 +16,31 @@ function say(element, text) {
 }
 
 function show(element, isVisible) {
-  if (element.hidden === isVisible) element.hidden = !isVisible;
+  if (element.hidden !== isVisible) return;
+  // whoever goes by keyboard would begin at the top of the page again
+  if (!isVisible && element.contains(document.activeElement)) element.closest(".nbt")?.focus({ preventScroll: true });
+  element.hidden = !isVisible;
+}
+
+/** The element that all of a widget hangs on. */
+function makeRoot(el, kind, role) {
+  const root = make("div", `nbt nbt-${kind}`, el);
+  root.setAttribute("role", role);
+  root.tabIndex = -1;
+  root.dataset.nbtasks = kind;
+  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab takes single keys, and Enter, for commands
+  return root;
+}
+
+/** What the page itself knows: that the kernel which showed this is gone. */
+function makeLost(parent) {
+  const lost = make("div", "nbt-note nbt-lost", parent);
+  say(lost, "The kernel that showed this is gone; this is what was known then. Show it again in a new cell.");
+  return lost;
+}
+
+function isLost(root) {
+  return root.closest(".jupyter-widgets-disconnected") !== null;
 }
 
 function tint(element, look) {
@@ -79,10 +103,10 @@ function makeClock() {
 }
 
 /** Draw at once, at each change, and while something moves twice a second; returns what stops that. */
-function drawOften(model, draw, clock) {
+function drawOften(model, root, draw, clock) {
   let timer = null;
   const step = () => {
-    const moves = draw(model.get("value"));
+    const moves = draw(model.get("value")) && !isLost(root);
     if (moves && timer === null) timer = setInterval(step, 500);
     if (!moves && timer !== null) {
       clearInterval(timer);
@@ -101,20 +125,76 @@ function drawOften(model, draw, clock) {
   };
 }
 
-/** A button that says what it asks for, and then that it asked. */
-function askButton(parent, text, label, ask) {
-  const button = make("button", "nbt-button", parent);
-  button.type = "button";
-  button.dataset.do = text.split(" ")[0].toLowerCase();
-  say(button, text);
-  button.setAttribute("aria-label", label);
-  button.addEventListener("click", () => {
-    button.disabled = true;
-    ask();
-    // what was asked may have been lost with a kernel that was busy ending
-    setTimeout(() => (button.disabled = false), 3000);
-  });
-  return button;
+const BUSY_MS = 1500; // a kernel that listens has answered long before
+
+/**
+ * Buttons that ask the kernel, and the line that says what became of it.
+ *
+ * A question has a token; the kernel says of it that it was heard, then done or refused. Until then its
+ * button is marked as busy. It is never disabled, since that would take the focus from it.
+ */
+function makeAsking(model, parent) {
+  const line = make("div", "nbt-answer", parent);
+  line.setAttribute("role", "status");
+  line.hidden = true;
+  const open = new Map(); // token -> { button, since, heard }
+
+  function tell(text, isRefusal) {
+    say(line, text);
+    line.classList.toggle("nbt-refused", Boolean(isRefusal));
+    show(line, Boolean(text));
+  }
+
+  function settle(token) {
+    const { button, timer } = open.get(token);
+    clearTimeout(timer);
+    open.delete(token);
+    say(button, button.dataset.text);
+    button.removeAttribute("aria-disabled");
+    button.dataset.asked = "";
+  }
+
+  function button(place, action, text, asking, content = () => ({})) {
+    const element = make("button", "nbt-button", place);
+    element.type = "button";
+    Object.assign(element.dataset, { do: action, text, asked: "" });
+    say(element, text);
+    element.addEventListener("click", (event) => {
+      event.stopPropagation();
+      if (element.dataset.asked) return;
+      const token = Math.random().toString(36).slice(2);
+      const timer = setTimeout(() => {
+        tell("The kernel is busy: it will be asked when its cell ends.");
+        element.dataset.asked = "waiting";
+      }, BUSY_MS);
+      open.set(token, { button: element, timer });
+      element.dataset.asked = "asked";
+      element.setAttribute("aria-disabled", "true");
+      say(element, asking);
+      tell("");
+      model.send({ do: action, token, ...content() });
+    });
+    return element;
+  }
+
+  function draw(answers) {
+    for (const { token, status, text } of answers || []) {
+      if (!open.has(token)) continue;
+      const asked = open.get(token);
+      clearTimeout(asked.timer);
+      if (asked.button.dataset.asked === "waiting") tell("");
+      asked.button.dataset.asked = "heard";
+      if (status === "heard") continue;
+      settle(token);
+      tell(text, status === "refused");
+    }
+  }
+
+  function stop() {
+    for (const { timer } of open.values()) clearTimeout(timer);
+  }
+
+  return { button, draw, stop, tell };
 }
 
 /** "▶ Running": a shape and a word; the colour only repeats them. */
@@ -171,10 +251,14 @@ function makeProgress(parent) {
   const fill = make("div", "nbt-fill", track);
   const words = make("span", "nbt-dim", root);
   track.setAttribute("role", "progressbar");
+  track.setAttribute("aria-valuemin", "0");
+  track.setAttribute("aria-valuemax", "100");
+  words.dir = "auto";
   return {
     draw(text, share, isLive) {
       show(root, Boolean(text));
-      show(track, share >= 0 && isLive);
+      show(track, share >= 0);
+      root.classList.toggle("nbt-still", !isLive);
       fill.style.width = `${100 * share}%`;
       track.setAttribute("aria-valuenow", String(Math.round(100 * share)));
       track.setAttribute("aria-label", text);
