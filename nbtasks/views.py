@@ -356,7 +356,13 @@ def first_line(text: str) -> str:
 
 # -- HTML -------------------------------------------------------------------------------------------
 
-_BOX = "border-left:3px solid {colour};padding:2px 10px;margin:2px 0;line-height:1.5"
+# The same lines as the widget's; inline, since pages that show a notebook leave no style sheet.
+_LINE = "var(--jp-border-color2,rgba(127,127,127,.35))"
+_BOX = (
+    f"border:1px solid {_LINE};border-left:3px solid {{colour}};border-radius:4px;padding:6px 10px 7px 11px;"
+    "margin:2px 0;line-height:1.5"
+)
+_FLEX = "display:flex;flex-wrap:wrap;gap:0 12px;align-items:baseline"
 _TABLE = "border-collapse:collapse;margin:4px 0;line-height:1.4"
 _CELL = "text-align:left;padding:2px 14px 2px 0;vertical-align:top;background:none"
 _DIM = "opacity:.7"
@@ -365,24 +371,34 @@ _MONO = "font-family:var(--jp-code-font-family,monospace)"
 
 def state_html(run: Row) -> str:
     colour = COLOURS.get(run.type, UNKNOWN_COLOUR)
-    return f'<span style="color:{colour};white-space:nowrap">{shape(run.type)} {escape(run.state)}</span>'
+    return (
+        f'<span style="white-space:nowrap"><span style="color:{colour}">{shape(run.type)}</span> '
+        f"{escape(run.state)}</span>"
+    )
 
 
-def run_html(run: Row, now_s: float) -> str:
-    """A run as a small block: state, call, what it took, where, and how it failed."""
+def run_html(run: Row, now_s: float, below: str = "") -> str:
+    """A run as a small block: state, call, what it took, how it failed, and where.
+
+    Parameters
+    ----------
+    below
+        HTML of what it gave and put out.
+    """
+    took = duration(took_s(run, now_s)) if run.start else ""
     facts = [f"attempt {run.attempts}"] if run.attempts > 1 else []
-    facts += [duration(took_s(run, now_s))] if run.start else []
     facts += [progress_text(run.progress)] if run.progress else []
     facts += [f"worker pid {run.pid}"] if run.pid else []
     facts += [", ".join(run.tags)] if run.tags else []
     box = _BOX.format(colour=COLOURS.get(run.type, UNKNOWN_COLOUR))
-    lines = [
-        f'{state_html(run)} <span style="{_MONO}">{escape(call(run))}</span>',
-        f'<span style="{_DIM}">{escape(" · ".join([run.id, *facts]))}</span>',
-    ]
-    if run.message:
-        lines.append(f'<span style="{_MONO};white-space:pre-wrap">{escape(run.message)}</span>')
-    return f'<div style="{box}">{"<br>".join(lines)}</div>'
+    head = (
+        f'<div style="{_FLEX}"><b style="font-weight:600">{state_html(run)}</b>'
+        f'<span dir="auto" style="{_MONO};flex:1 1 8em;text-align:left;overflow-wrap:anywhere">'
+        f'{escape(call(run))}</span><span style="{_DIM}">{took}</span></div>'
+    )
+    message = f'<div dir="auto" style="{_MONO};white-space:pre-wrap">{escape(run.message)}</div>'
+    foot = f'<div style="{_DIM};font-size:.92em">{escape(" · ".join([*facts, run.id]))}</div>'
+    return f'<div style="{box}">{head}{message if run.message else ""}{below}{foot}</div>'
 
 
 def runs_html(rows: Sequence[Row], now_s: float, total: int | None = None) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nbtasks import views
 from nbtasks.client import Client
 from nbtasks.errors import NbtasksError
-from nbtasks.jupyter import widgets
+from nbtasks.jupyter import still, widgets
 from nbtasks.run import Run, RunList
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def register(shell: InteractiveShell) -> Callable[[], None]:
     undo = [
         _set(live, Run, lambda run: widgets.view_of_run(run) if widgets.is_live(shell) else {}),
         _set(live, RunList, lambda runs: widgets.view_of_runs(runs) if widgets.is_live(shell) else {}),
-        _set(html, Run, lambda run: views.run_html(row(run), time.time())),
+        _set(html, Run, lambda run: still.run_html(run, row(run))),
         _set(html, RunList, _runs_html),
     ]
     for kind in (list, tuple):

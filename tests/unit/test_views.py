@@ -72,7 +72,7 @@ def test_html_sets_no_background_and_no_text_colour_but_that_of_a_state() -> Non
     html = views.runs_html([completed(), completed(state="Failed", type="FAILED")], START_S)
 
     assert set(re.findall(r"(?<![-\w])color:([^;\"]*)", html)) <= set(views.COLOURS.values())
-    assert set(re.findall(r"background:([^;\"]*)", html)) <= {"none"}
+    assert set(re.findall(r"background:([^;\"]*)", html)) <= {"none"}  # of whatever page it comes on
 
 
 def test_the_text_of_a_run_is_the_same_at_each_execution() -> None:

@@ -12,8 +12,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nbtasks.client import Client
+from nbtasks import pickling
+from nbtasks.context import Submitter
 from nbtasks.core.messages import RunId
+from nbtasks.run import Run
 from nbtasks.run.replay import Replay
 
 TAIL_LINES = 200
@@ -37,7 +39,7 @@ class Feed:
         Of the text, as it is sent.
     """
 
-    def __init__(self, client: Client, run: RunId, tail_bytes: int = TAIL_BYTES) -> None:
+    def __init__(self, client: Submitter, run: RunId, tail_bytes: int = TAIL_BYTES) -> None:
         self._client, self._run = client, run
         self._tail_bytes = tail_bytes
         self._replay: Replay | None = Replay(KEPT_BYTES)
@@ -99,6 +101,11 @@ def picture(outputs: Sequence[Mapping[str, Any]]) -> Data:
                     return {"note": "Its last figure is too large to be shown here; run.show() shows it."}
                 return {"mime": mime, "data": body, "alt": _text(data.get("text/plain", ""))[:200]}
     return {}
+
+
+def result_of(run: Run) -> str:
+    """How a plain result is written; "" if it is none. Executes no code of the user's."""
+    return pickling.preview(run._client.unpack(run._bytes()))
 
 
 def _bytes(mime: str, data: Any) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from nbtasks import pickling, views
+from nbtasks import views
 from nbtasks.client import Client
 from nbtasks.core.events import changed_of_info, is_final
 from nbtasks.core.messages import RunChanged
@@ -16,7 +16,7 @@ from nbtasks.core.states import State
 from nbtasks.errors import NbtasksError
 from nbtasks.jupyter.widgets import faces, payloads
 from nbtasks.jupyter.widgets.cards import GONE, Card
-from nbtasks.jupyter.widgets.feed import Feed
+from nbtasks.jupyter.widgets.feed import Feed, result_of
 from nbtasks.jupyter.widgets.writer import Writer
 from nbtasks.run import Run
 
@@ -49,7 +49,7 @@ class Followed:
         try:
             self.feed.read((self.seen.attempts, self.seen.chunks, was_final))
             if was_final and self.seen.state == State.COMPLETED.value:
-                self.result = _result_of(self.run)
+                self.result = result_of(self.run)
             self.problem = ""
         except NbtasksError:
             self.problem = UNREAD if was_final else ""
@@ -130,8 +130,3 @@ class RunCard(Card):
         self._watch(new)
         found = f"nbtasks.get_run({new.run._run!r})"
         return f"This is a new run: {found} gives it. Your variable still holds the former one."
-
-
-def _result_of(run: Run) -> str:
-    """How a plain result is written; "" if it is none."""
-    return pickling.preview(run._client.unpack(run._bytes()))

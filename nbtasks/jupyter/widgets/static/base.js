@@ -28,7 +28,10 @@ function makeRoot(el, kind, role) {
   root.setAttribute("role", role);
   root.tabIndex = -1;
   root.dataset.nbtasks = kind;
-  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab takes single keys, and Enter, for commands
+  root.addEventListener("keydown", (event) => {
+    // JupyterLab takes single keys, and Enter, for commands
+    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+  });
   return root;
 }
 

@@ -1,0 +1,65 @@
+"""A run as HTML that stays: in a saved notebook, and where no widget is shown. It says how it was then."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from nbtasks import views
+from nbtasks.errors import NbtasksError
+from nbtasks.jupyter.ansi import html_of
+from nbtasks.jupyter.widgets.feed import Feed, result_of
+from nbtasks.run import Run
+
+OUTPUT_BYTES_MAX = 2_000_000  # of an output that is read for its end; of a larger one is said how it is had
+TAIL_BYTES = 6000
+PICTURE_BYTES_MAX = 256 * 1024  # it is saved with the notebook
+
+_PRE = (
+    "max-height:16.5em;overflow:auto;margin:4px 0;padding:5px 8px;border-radius:3px;line-height:1.35;"
+    "background:rgba(127,127,127,.1);white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext"
+)
+_PICTURE = "display:block;max-width:100%;max-height:30em;margin:4px 0;border-radius:3px"
+
+
+def run_html(run: Run, row: views.Row) -> str:
+    """A run with its result, its last picture, and the end of its output, if these can be had."""
+    try:
+        below = _result(run, row) + _output(run)
+    except NbtasksError:
+        below = ""  # what is known without the broker is shown all the same
+    return views.run_html(row, time.time(), below)
+
+
+def _result(run: Run, row: views.Row) -> str:
+    text = result_of(run) if row.type == "COMPLETED" else ""
+    return f"<div>returned <code>{escape(text)}</code></div>" if text else ""
+
+
+def _output(run: Run) -> str:
+    size = run._recorded().output_bytes
+    if size > OUTPUT_BYTES_MAX:
+        return f"<div>{views.size(size)} of output; run.show() shows it.</div>"
+    feed = Feed(run._client, run._run, TAIL_BYTES)
+    if size:
+        feed.read(size)
+    return _picture(feed.picture) + tail_html(feed.tail)
+
+
+def tail_html(tail: Mapping[str, str]) -> str:
+    """The end of an output, as `feed.tail` tells it."""
+    text = tail.get("text", "").rstrip("\n")
+    notes = [f"<div>{escape(tail[key])}</div>" if tail.get(key) else "" for key in ("before", "note")]
+    pre = f'<pre style="{_PRE}">{html_of(text)}</pre>' if text else ""
+    return notes[0] + pre + notes[1]
+
+
+def _picture(picture: Mapping[str, Any]) -> str:
+    body = picture.get("data", b"")
+    if not body or len(body) > PICTURE_BYTES_MAX:
+        return "<div>It drew a figure; run.show() shows it.</div>" if picture else ""
+    source = f"data:{picture['mime']};base64,{base64.b64encode(body).decode()}"
+    return f'<img src="{source}" alt="{escape(picture["alt"] or "The last figure")}" style="{_PICTURE}">'
