@@ -396,7 +396,10 @@ def run_html(run: Row, now_s: float, below: str = "") -> str:
         f'<span dir="auto" style="{_MONO};flex:1 1 8em;text-align:left;overflow-wrap:anywhere">'
         f'{escape(call(run))}</span><span style="{_DIM}">{took}</span></div>'
     )
-    message = f'<div dir="auto" style="{_MONO};white-space:pre-wrap">{escape(run.message)}</div>'
+    message = (
+        f'<div dir="auto" style="{_MONO};white-space:pre-wrap;overflow-wrap:anywhere">'
+        f"{escape(run.message)}</div>"
+    )
     foot = f'<div style="{_DIM};font-size:.92em">{escape(" · ".join([*facts, run.id]))}</div>'
     return f'<div style="{box}">{head}{message if run.message else ""}{below}{foot}</div>'
 
@@ -411,11 +414,16 @@ def runs_html(rows: Sequence[Row], now_s: float, total: int | None = None) -> st
 
 
 def _line_html(run: Row, now_s: float) -> str:
-    identity, _, *others = cells(run, now_s)
+    identity, _, task, took, *others = cells(run, now_s)
     texts = [
-        f'<span style="{_MONO};{_DIM}">{escape(identity)}</span>',
+        f'<span style="{_MONO};{_DIM};white-space:nowrap">{escape(identity)}</span>',
         state_html(run),
-        *(f'<span style="{_MONO}">{escape(text)}</span>' for text in others),
+        f'<span dir="auto" style="{_MONO};overflow-wrap:anywhere">{escape(task)}</span>',
+        f'<span style="white-space:nowrap">{took}</span>',
+        *(
+            f'<span dir="auto" style="{_MONO};overflow-wrap:anywhere">{escape(text)}</span>'
+            for text in others
+        ),
     ]
     return "".join(f'<td style="{_CELL}">{text}</td>' for text in texts)
 

@@ -56,7 +56,7 @@ def _pen_after(pen: Pen, numbers: list[int]) -> Pen:
 
 
 def _declared(colour: str) -> str:
-    return f"color:color-mix(in srgb,{colour} 62%,currentColor)"
+    return f"color:color-mix(in srgb,{colour} 56%,currentColor)"
 
 
 def _rgb(parts: list[int]) -> str:

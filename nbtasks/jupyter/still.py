@@ -18,10 +18,12 @@ OUTPUT_BYTES_MAX = 2_000_000  # of an output that is read for its end; of a larg
 TAIL_BYTES = 6000
 PICTURE_BYTES_MAX = 256 * 1024  # it is saved with the notebook
 
-_PRE = (
-    "max-height:16.5em;overflow:auto;margin:4px 0;padding:5px 8px;border-radius:3px;line-height:1.35;"
-    "background:rgba(127,127,127,.1);white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext"
+# Reversed, what scrolls begins at its end.
+_TAIL = (
+    "display:flex;flex-direction:column-reverse;max-height:16.5em;overflow:auto;margin:4px 0;padding:5px 8px;"
+    "border-radius:3px;background:rgba(127,127,127,.1)"
 )
+_PRE = "margin:0;line-height:1.35;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext"
 _PICTURE = "display:block;max-width:100%;max-height:30em;margin:4px 0;border-radius:3px"
 
 
@@ -53,7 +55,7 @@ def tail_html(tail: Mapping[str, str]) -> str:
     """The end of an output, as `feed.tail` tells it."""
     text = tail.get("text", "").rstrip("\n")
     notes = [f"<div>{escape(tail[key])}</div>" if tail.get(key) else "" for key in ("before", "note")]
-    pre = f'<pre style="{_PRE}">{html_of(text)}</pre>' if text else ""
+    pre = f'<div style="{_TAIL}"><pre style="{_PRE}">{html_of(text)}</pre></div>' if text else ""
     return notes[0] + pre + notes[1]
 
 

@@ -116,10 +116,10 @@ def test_a_run_is_shown_when_its_output_cannot_be_had() -> None:
         ("\x1b[1;3;4mall\x1b[22;23;24mnone", None),
         (
             "\x1b[31mred\x1b[39m plain",
-            '<span style="color:color-mix(in srgb,#e0443a 62%,currentColor)">red</span> plain',
+            '<span style="color:color-mix(in srgb,#e0443a 56%,currentColor)">red</span> plain',
         ),
-        ("\x1b[38;5;208mx", '<span style="color:color-mix(in srgb,#ff8700 62%,currentColor)">x</span>'),
-        ("\x1b[38;2;1;2;3mx", '<span style="color:color-mix(in srgb,#010203 62%,currentColor)">x</span>'),
+        ("\x1b[38;5;208mx", '<span style="color:color-mix(in srgb,#ff8700 56%,currentColor)">x</span>'),
+        ("\x1b[38;2;1;2;3mx", '<span style="color:color-mix(in srgb,#010203 56%,currentColor)">x</span>'),
         ("\x1b[2J\x1b]0;title\x07\x1b[Hx\x00", "x"),
         ("\x1b[38m\x1b[38;5mx\x1b", None),
     ],

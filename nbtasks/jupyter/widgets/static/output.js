@@ -64,7 +64,7 @@ function coloured(text) {
       if (pen.italic) span.style.fontStyle = "italic";
       if (pen.underline) span.style.textDecoration = "underline";
       // mixed with the colour of text, so that it can be read on a light ground and on a dark one
-      if (pen.fore && !pen.back && !pen.inverse) span.style.color = `color-mix(in srgb, ${pen.fore} 62%, var(--nbt-text))`;
+      if (pen.fore && !pen.back && !pen.inverse) span.style.color = `color-mix(in srgb, ${pen.fore} 56%, var(--nbt-text))`;
       else if (pen.back && !pen.inverse) {
         span.style.backgroundColor = `color-mix(in srgb, ${pen.back} 22%, var(--nbt-ground))`;
       }
