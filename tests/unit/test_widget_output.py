@@ -16,6 +16,7 @@ from nbtasks.jupyter.widgets import feed, payloads
 from nbtasks.jupyter.widgets.board_card import BoardCard
 from nbtasks.jupyter.widgets.cards import Card
 from nbtasks.jupyter.widgets.run_card import RunCard
+from nbtasks.jupyter.widgets.writer import TICK_S
 from nbtasks.pickling import dumps, preview
 from nbtasks.run import Run
 from nbtasks.run.replay import replayed
@@ -143,6 +144,23 @@ def test_a_figure_travels_as_bytes_and_once(
     assert page.buffers == [PNG]
     assert card.face.picture == {"mime": "image/png", "data": PNG, "alt": "<Figure size 640x480>"}
     assert max(page.sizes()) <= payloads.BYTES_MAX
+
+
+def test_figures_that_come_in_a_storm_are_sent_once_a_second_and_the_last_one_at_the_end(
+    page: Page, writer: HandWriter, client: Teller, card: RunCard
+) -> None:
+    for tenth in range(30):
+        png = base64.b64encode(b"%d" % tenth).decode()
+        client.chunks = [*client.chunks, shown({"data": {"image/png": png}})]
+        client.told[0].say(changed("Running", 2, chunks=tenth + 1))
+        writer.now_s = 10 + tenth / 10
+        writer.turn()
+    client.told[0].say(changed("Completed", 3, chunks=30))
+    writer.now_s += TICK_S
+    writer.turn()
+
+    assert len(page.buffers) == 4
+    assert page.buffers[-1] == b"29"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from nbtasks.jupyter.widgets.writer import Writer
 from nbtasks.run import Run
 
 STACK_CHARACTERS_MAX = 4000
+PICTURE_PAUSE_S = 1.0  # between two pictures of one run: each may be a megabyte
 UNREAD = "Its output cannot be read now; run.show() asks again."
 
 
@@ -69,6 +70,8 @@ class RunCard(Card):
         self._followed = Followed(client, run)
         self._former: payloads.Data = {}
         self._note = ""
+        self._picture: payloads.Data = {}
+        self._picture_s = -PICTURE_PAUSE_S
         self._show()
         if self._followed.is_final:
             self.changed()  # it ended just now: its output is still to be read
@@ -97,7 +100,17 @@ class RunCard(Card):
 
     def seldom(self) -> dict[str, Any]:
         followed = self._followed
-        return {"tail": followed.feed.tail, "picture": followed.feed.picture, "stack": followed.stack}
+        return {"tail": followed.feed.tail, "picture": self._paced_picture(), "stack": followed.stack}
+
+    def _paced_picture(self) -> payloads.Data:
+        """The newest one, if the last has been looked at for long enough, or nothing can come after it."""
+        followed, now_s = self._followed, self._writer.mono_s
+        if followed.feed.picture != self._picture:
+            if now_s < self._picture_s + PICTURE_PAUSE_S and not followed.is_read:
+                self.changed()  # look again
+            else:
+                self._picture, self._picture_s = followed.feed.picture, now_s
+        return self._picture
 
     def is_settled(self) -> bool:
         return self._followed.is_final and self._followed.is_read

@@ -43,6 +43,11 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._tick: list[float] = []  # when the last `CARDS_PER_TICK_MAX` cards were written
 
+    @property
+    def mono_s(self) -> float:
+        """Mono seconds."""
+        return self._clock()
+
     def mark(self, card: Writable) -> None:
         """Have `card` written soon; from any thread, and quick."""
         with self._needed:
