@@ -16,6 +16,7 @@ import nbtasks
 from nbtasks.core.messages import Board, RunChanged
 from nbtasks.jupyter import completion, widgets
 from nbtasks.jupyter.widgets import deck
+from nbtasks.jupyter.widgets.cards import CLOSED
 from tests.homes import environment
 from tests.system import tasks
 from tests.system.test_notebook import CELL_S, TASK, Notebook
@@ -163,7 +164,7 @@ def test_a_board_of_a_client_that_was_closed_is_followed_by_a_new_one(page: Page
     first = model_of(widgets.view_of_board(client))
     until(lambda: page.updates(first), "it is drawn")
     client.close()
-    until(lambda: page.updates(first)[-1]["note"], "it says that it may be old")
+    until(lambda: page.updates(first)[-1]["note"] == CLOSED, "it says that it may be old, and why")
 
     second = model_of(widgets.view_of_board(client))
 

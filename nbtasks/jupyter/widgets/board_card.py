@@ -71,7 +71,6 @@ class BoardCard(Card):
     def __init__(self, client: Client, writer: Writer, subject: object = None) -> None:
         super().__init__(client, writer)
         self._seen: Board | None = None
-        self._note = ""
         self._filter = ""
         self._found: list[BoardRow] | None = None
         self._found_for, self._found_s = "", 0.0
@@ -97,7 +96,7 @@ class BoardCard(Card):
             self._unfolded.close()
 
     def data(self) -> dict[str, Any]:
-        return payloads.board(self._seen, time.time(), self._note, self._found_for, self._found)
+        return payloads.board(self._seen, time.time(), self.note, self._found_for, self._found)
 
     def seldom(self) -> dict[str, Any]:
         return {"detail": self._detail}

@@ -25,6 +25,7 @@ from nbtasks.run import Run
 from nbtasks.run.tally import Tally
 
 GONE = "The broker is gone: what is shown may be old. The next call starts one, and so does %nbtasks start."
+CLOSED = "This kernel has let go of the broker: what is shown stays as it was. Show it again in a new cell."
 ANSWERS_MAX = 8  # newest ones; a page looks for its own
 TOKEN_CHARACTERS_MAX = 40
 REASON_CHARACTERS_MAX = 300
@@ -48,6 +49,7 @@ class Card:
         self._writer = writer
         self._observation: Observation | None = None
         self._is_closed = False
+        self._note = ""  # GONE while there is no broker
         self._asking: dict[tuple[str, ...], list[str]] = {}  # what is asked for -> tokens of who asked
         self._lock = threading.Lock()  # over what was asked and answered
         self._answers: tuple[dict[str, str], ...] = ()
@@ -68,6 +70,12 @@ class Card:
     @property
     def is_closed(self) -> bool:
         return self._is_closed
+
+    @property
+    def note(self) -> str:
+        """Why what is shown may be old; "" if it is not."""
+        # a kernel that ends closes its client first: the broker is well
+        return CLOSED if self._note and not self.is_watching else self._note
 
     def data(self) -> dict[str, Any]:
         """What the face is to show now."""
@@ -196,7 +204,6 @@ class ListCard(Card):
         self._submitted_s = min(map(_made_s, self._ids), default=0.0)
         self._ended_s = 0.0
         self._running = 0
-        self._note = ""
         self._tally = Tally(runs, self.changed)
         self._show()
         if not self.is_settled():
@@ -215,7 +222,7 @@ class ListCard(Card):
             self._ended_s = now_s
         times = (self._submitted_s, self._ended_s)
         return payloads.runs(
-            self._name, dict(tally.ended), self._running, tally.total, times, now_s, self._note
+            self._name, dict(tally.ended), self._running, tally.total, times, now_s, self.note
         )
 
     def is_settled(self) -> bool:

@@ -69,7 +69,6 @@ class RunCard(Card):
         super().__init__(client, writer)
         self._followed = Followed(client, run)
         self._former: payloads.Data = {}
-        self._note = ""
         self._picture: payloads.Data = {}
         self._picture_s = -PICTURE_PAUSE_S
         self._show()
@@ -94,7 +93,7 @@ class RunCard(Card):
 
     def data(self) -> dict[str, Any]:
         followed = self._followed
-        note = self._note or followed.problem or followed.feed.picture.get("note", "")
+        note = self.note or followed.problem or followed.feed.picture.get("note", "")
         value = payloads.run(followed.seen, followed.run.name, followed.call, time.time(), note)
         return {**value, "result": followed.result, "former": self._former or None}
 
