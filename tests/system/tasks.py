@@ -49,6 +49,16 @@ def hold(path: str, release: str, name: str = "") -> str:
     return name
 
 
+def say_and_hold(text: str, release: str) -> dict[str, str]:
+    """Print, wait until the file `release` exists, print that, too."""
+    print(text)
+    ends_at = time.monotonic() + HANG_S
+    while not os.path.exists(release) and time.monotonic() < ends_at:
+        time.sleep(0.01)
+    print("released")
+    return {"said": text}
+
+
 def leave(status: int) -> None:
     os._exit(status)
 

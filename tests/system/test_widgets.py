@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 import nbtasks
 from nbtasks.core.messages import Board, RunChanged
 from nbtasks.jupyter import completion, widgets
-from nbtasks.jupyter.widgets import deck
+from nbtasks.jupyter.widgets import deck, payloads
 from nbtasks.jupyter.widgets.cards import CLOSED
 from tests.homes import environment
 from tests.system import tasks
@@ -84,6 +84,58 @@ def test_a_run_is_followed_while_the_main_thread_is_busy(page: Page, client: Any
 
     assert client._link._observers == {}
     assert client._link._machine.observed == 0
+
+
+@pytest.mark.feature("N5", "R5")
+def test_what_a_run_prints_is_seen_while_it_runs_and_its_button_calls_it_again(
+    page: Page, client: Any, tmp_path: Path
+) -> None:
+    release = tmp_path / "release"
+    run = nbtasks.task(tasks.say_and_hold).delay("hello", str(release))
+    model = model_of(widgets.view_of_run(run))
+    [card] = deck._deck[-1].cards
+    client.start_workers(1)
+
+    def text() -> str:
+        return str((page.told(model, "tail") or [{"text": ""}])[-1]["text"])
+
+    until(lambda: text() == "hello\n", "its first words are seen while it runs")
+    card.face._handle_custom_msg({"do": "stack", "token": "where"}, [])
+    until(
+        lambda: [told for told in page.told(model, "stack") if "say_and_hold" in told.get("text", "")],
+        "where",
+    )
+    release.touch()
+    until(lambda: page.updates(model)[-1]["result"] == "{'said': 'hello'}", "its result is seen")
+    assert text() == "hello\nreleased\n"
+    card.face._handle_custom_msg({"do": "rerun", "token": "again"}, [])
+    until(lambda: page.updates(model)[-1]["id"] != str(run.id), "the new run is seen")
+    until(lambda: page.updates(model)[-1]["state"] == "Completed", "it ends, too")
+
+    assert page.updates(model)[-1]["former"]["id"] == str(run.id)
+    assert max(page.sizes()) <= payloads.BYTES_MAX
+    assert run.result() == {"said": "hello"}
+
+
+@pytest.mark.feature("N6")
+def test_a_run_is_unfolded_on_the_board_while_it_runs(page: Page, client: Any, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    run = nbtasks.task(tasks.say_and_hold).delay("hello", str(release))
+    model = model_of(widgets.view_of_board(client))
+    [card] = deck._deck[-1].cards
+    client.start_workers(1)
+    until(lambda: page.updates(model) and page.updates(model)[-1]["rows"], "the run is on the board")
+
+    card.face._handle_custom_msg({"do": "unfold", "run": str(run.id)}, [])
+
+    def details() -> list[Any]:
+        return [told for told in page.told(model, "detail") if told.get("tail", {}).get("text") == "hello\n"]
+
+    until(details, "its output is seen")
+    assert [worker["name"] for worker in page.updates(model)[-1]["staff"]] == ["say_and_hold"]
+    release.touch()
+    run.wait()
+    until(lambda: "released" in page.told(model, "detail")[-1]["tail"]["text"], "its last words are seen")
 
 
 def test_a_cancel_by_the_button_is_shown(page: Page, client: Any) -> None:
