@@ -32,6 +32,8 @@ MEBIBYTE = 2**20
 
 OUTSIDE_BYTES_MIN = 16 * 1024  # of a buffer that is not copied into the pickle
 
+_FILENAME = 10  # where the name of its file stands among what a code object is made of
+
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 
@@ -106,6 +108,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             depth = _hidden_depth(value)
             if depth:
                 return _find_hidden, (value.__module__, value.__qualname__, depth)
+        if type(value) is types.CodeType:
+            make, parts = self.dispatch_table[types.CodeType](value)
+            # cloudpickle from 3.1.3 on forgets the file, without which tracebacks have no source lines; a
+            # copy of its name, for what is shared by chance would make equal functions unequal bytes
+            filename = "".join(value.co_filename)
+            return make, (*parts[:_FILENAME], filename, *parts[_FILENAME + 1 :])
         return super().reducer_override(value)
 
 

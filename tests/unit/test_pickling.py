@@ -16,6 +16,7 @@ import pytest
 from nbtasks import pickling
 from nbtasks.core.payload import Payload
 from nbtasks.errors import FailedRun, NotPicklable, ResultCorrupt, ValueTooLarge
+from nbtasks.tasks.identity import source_digest
 
 
 class Odd(Exception):
@@ -65,6 +66,17 @@ def test_its_source_lines_travel_with_it_and_with_what_it_calls() -> None:
     text = "".join(traceback.format_exception(caught.value))
     assert "# here" in text
     assert "# there" in text
+
+
+def test_the_digest_of_its_source_is_the_same_where_it_arrives() -> None:
+    function = in_notebook("def main(x):\n    return x\n", "main", "<cell 5>")
+    code, _ = pickling.dump_function(function)
+    there = source_digest(function)
+    del linecache.cache["<cell 5>"]
+
+    found = source_digest(pickling.load_function(code))
+
+    assert found == there != ""
 
 
 def test_a_newer_cell_under_the_same_name_replaces_the_source() -> None:
