@@ -5,6 +5,7 @@ from nbtasks.pickling.failures import RemoteTraceback, dump_failure, load_failur
 from nbtasks.pickling.preview import preview
 from nbtasks.pickling.upstream import allow_failure, given, quote
 from nbtasks.pickling.values import (
+    PROTOCOL,
     dump,
     dump_arguments,
     dump_function,
@@ -16,6 +17,7 @@ from nbtasks.pickling.values import (
 )
 
 __all__ = [
+    "PROTOCOL",
     "REPR_CHARACTERS_MAX",
     "RemoteTraceback",
     "allow_failure",

@@ -23,6 +23,10 @@ class Upstream:
         """Which run it is; None: its value can travel at once."""
         raise NotImplementedError
 
+    def at_hand(self) -> Any:
+        """How its value is pickled if it can travel at once; else as pickling itself would."""
+        return NotImplemented
+
 
 class allow_failure(Upstream):
     """An argument that is the exception of a run if that did not complete, instead of hindering the call.

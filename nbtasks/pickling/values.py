@@ -103,6 +103,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if need := value.need():
                 self._needs.append(need)
                 return value_of, (need.run, need.tolerant)
+            return value.at_hand()
         if type(value) is types.FunctionType:
             self.filenames.add(value.__code__.co_filename)
             depth = _hidden_depth(value)

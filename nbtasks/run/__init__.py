@@ -8,7 +8,8 @@ from uuid import UUID
 from nbtasks.context import Submitter, submitter
 from nbtasks.core.messages import RunFilter
 from nbtasks.run.group import RunList, as_completed, wait
-from nbtasks.run.handle import Run, RunAttempt, RunState
+from nbtasks.run.handle import Run
+from nbtasks.run.moments import RunAttempt, RunState
 
 __all__ = ["Run", "RunAttempt", "RunList", "RunState", "as_completed", "find_runs", "get_run", "runs", "wait"]
 

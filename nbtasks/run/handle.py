@@ -11,14 +11,13 @@ import contextvars
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
-from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from nbtasks import pickling
 from nbtasks.context import Fate, Submitter, submitter, waiting
-from nbtasks.core.messages import Attempt, Moment, Need, RunInfo
-from nbtasks.core.states import FINAL, FINAL_TYPES, State, StateType
+from nbtasks.core.messages import Moment, Need, RunInfo
+from nbtasks.core.states import FINAL, State, StateType
 from nbtasks.errors import (
     CancelledRun,
     CrashedRun,
@@ -30,50 +29,11 @@ from nbtasks.errors import (
 )
 from nbtasks.pickling.upstream import Upstream
 from nbtasks.run import again, detaching, outputs
+from nbtasks.run.moments import RunAttempt, RunProgress, RunState
 from nbtasks.run.replay import replayed
 from nbtasks.run.streaming import Reader
 
 log = logging.getLogger("nbtasks.runs")
-
-
-class RunState(NamedTuple):
-    """A state that a run is or was in."""
-
-    type: StateType
-    name: str  # the user's own, if the code returned a state with one
-    message: str
-    timestamp: datetime
-
-    @property
-    def is_final(self) -> bool:
-        return self.type in FINAL_TYPES
-
-    def __str__(self) -> str:
-        return f"{self.name}({self.message!r})" if self.message else f"{self.name}()"
-
-
-class RunProgress(NamedTuple):
-    """How far the code of a run says that it is."""
-
-    done: float
-    total: float | None  # None: not known
-    text: str
-
-    @property
-    def fraction(self) -> float | None:
-        """Between 0 and 1; None if the total is not known."""
-        return min(1.0, self.done / self.total) if self.total else None
-
-
-class RunAttempt(NamedTuple):
-    """One attempt whose user code started."""
-
-    number: int
-    worker: str
-    pid: int
-    start: datetime
-    end: datetime | None
-    outcome: str  # "" while it runs
 
 
 class Run(Upstream):
@@ -142,19 +102,19 @@ class Run(Upstream):
         """The state as the broker knows it now."""
         if self._fate is not None and self._fate.ended is not None:
             ended = self._fate.ended
-            return _state(Moment(ended.state, ended.at, ended.message, ended.label))
+            return RunState.of(self, Moment(ended.state, ended.at, ended.message, ended.label))
         info = self._recorded()
         label = info.history[-1].label if info.history else ""
-        return _state(Moment(info.state, info.at, info.message, label))
+        return RunState.of(self, Moment(info.state, info.at, info.message, label))
 
     @property
     def history(self) -> list[RunState]:
         """All states so far, oldest first."""
-        return [_state(moment) for moment in self._recorded().history]
+        return [RunState.of(self, moment) for moment in self._recorded().history]
 
     @property
     def attempts(self) -> list[RunAttempt]:
-        return [_attempt(attempt) for attempt in self._recorded().attempts]
+        return [RunAttempt.of(attempt) for attempt in self._recorded().attempts]
 
     @property
     def progress(self) -> RunProgress | None:
@@ -424,19 +384,6 @@ def failure_of(where: str, state: State, message: str, body: bytes) -> BaseExcep
 
 def _found_again(run: str, name: str, task_key: str, tags: frozenset[str], parameters: str) -> Run:
     return Run(run, name, task_key, tags, parameters, submitter())
-
-
-def _when(unix_s: float) -> datetime:
-    return datetime.fromtimestamp(unix_s, timezone.utc)
-
-
-def _state(moment: Moment) -> RunState:
-    return RunState(State(moment.state).type, moment.label or moment.state, moment.message, _when(moment.at))
-
-
-def _attempt(attempt: Attempt) -> RunAttempt:
-    end = _when(attempt.end) if attempt.end else None
-    return RunAttempt(attempt.number, attempt.worker, attempt.pid, _when(attempt.start), end, attempt.outcome)
 
 
 def _call(callback: Callable[[Run], Any], run: Run) -> None:

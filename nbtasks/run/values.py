@@ -13,6 +13,7 @@ from typing import Any
 from nbtasks.errors import UpstreamFailed
 from nbtasks.pickling.upstream import allow_failure, quote
 from nbtasks.run.handle import Run
+from nbtasks.run.moments import RunState
 
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
@@ -55,7 +56,8 @@ def _value(one: Any) -> Any:
 
 
 def _run_of(one: Any) -> Run:
-    run: Any = one.run if isinstance(one, allow_failure) else one
+    inner: Any = one.run if isinstance(one, allow_failure) else one
+    run: Any = inner.run if isinstance(inner, RunState) else inner
     return run  # type: ignore[no-any-return]
 
 
@@ -63,6 +65,8 @@ def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
     kind = type(value)
     if kind in _PLAIN:
         return value
+    if isinstance(value, RunState) and value.run is not None:
+        return change(value.run)
     if isinstance(value, (Run, allow_failure, quote)):
         return change(value)
     if kind in (list, tuple, set, frozenset):

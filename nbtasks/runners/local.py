@@ -24,7 +24,8 @@ from nbtasks.context import Fate
 from nbtasks.core.messages import Ended, Moment, Need, RunId, Spec
 from nbtasks.core.states import FINAL, TYPES, Cause, State, StateType, move
 from nbtasks.errors import CancelledRun, CrashedRun, NotPicklable, TimedOut, UnknownRun
-from nbtasks.run.handle import Run, RunAttempt, RunProgress, RunState
+from nbtasks.run.handle import Run
+from nbtasks.run.moments import RunAttempt, RunProgress, RunState
 from nbtasks.run.streaming import rest_of
 from nbtasks.runners.interrupts import Interrupted, Interruptible
 from nbtasks.states import Returned
@@ -109,11 +110,11 @@ class LocalRun(Run, Course):
 
     @property
     def state(self) -> RunState:
-        return _state(self._moments[-1])
+        return RunState.of(self, self._moments[-1])
 
     @property
     def history(self) -> list[RunState]:
-        return [_state(moment) for moment in list(self._moments)]
+        return [RunState.of(self, moment) for moment in list(self._moments)]
 
     @property
     def attempts(self) -> list[RunAttempt]:
@@ -421,8 +422,3 @@ def _line(error: BaseException) -> str:
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-def _state(moment: Moment) -> RunState:
-    at = datetime.fromtimestamp(moment.at, timezone.utc)
-    return RunState(State(moment.state).type, moment.label or moment.state, moment.message, at)

@@ -247,3 +247,37 @@ def test_plain_calls_and_submit_wait_for_the_runs_they_are_given(client: Any, wo
         same(fail.delay("no"))
     error = same(allow_failure(fail.delay("no")))
     assert isinstance(error, LookupError)
+
+
+@pytest.mark.feature("D7")
+@BOTH
+def test_a_state_as_argument_is_the_result_of_its_run(
+    client: Any, workers: Any, function: Callable[..., Any]
+) -> None:
+    run, failed = same.delay(4), fail.delay("no")
+    local = same.submit(3)
+    local.wait()
+    one = task(function)
+
+    assert one.delay(run.state).result(timeout=60) == 8
+    assert same.delay({"deep": [run.wait(60), local.state]}).result(timeout=60) == {"deep": [4, 3]}
+    assert same.map([run.state, run.history[0]], deferred=True).result(timeout=60) == [4, 4]
+    assert same.apply_async((1,), wait_for=run.state).result(timeout=60) == 1
+    assert one.submit(run.state).result(timeout=60) == 8
+    assert same([run.state, allow_failure(local.state)]) == [4, 3]
+    assert isinstance(same.delay(allow_failure(failed.state)).result(timeout=60), LookupError)
+    assert one.delay(failed.state).wait(timeout=60).name == "UpstreamFailed"
+
+
+@pytest.mark.feature("D7")
+def test_a_state_that_is_quoted_or_returned_stays_one(client: Any, workers: Any) -> None:
+    run = same.delay(4)
+    state = run.wait(60)
+
+    assert same.delay(quote(state)).result(timeout=60) == state
+    assert state_of.delay(quote(run)).result(timeout=60) == state
+
+
+@task
+def state_of(run: nbtasks.Run) -> object:
+    return run.state
