@@ -71,6 +71,10 @@ class Words(TypedDict, total=False):
         Not to be started any more after this time, or so many seconds after the call: then it is Cancelled.
     idempotency_key
         If a run of this task was submitted with this key before, `.delay()` returns that one.
+    worker_tags
+        What a worker has to offer (`--tag`, `--offer`, `--gpu`) to execute it; else any one will do.
+    sticky
+        Runs with the same name go to one worker, and share its namespace until it ends.
     """
 
     name: str
@@ -102,3 +106,5 @@ class Words(TypedDict, total=False):
     countdown: float | None
     expires: float | datetime | None
     idempotency_key: str | None
+    worker_tags: Iterable[str] | None
+    sticky: str | None

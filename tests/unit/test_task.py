@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -18,9 +19,14 @@ import pytest
 import nbtasks
 from nbtasks import Task, context, pickling, task
 from nbtasks.tasks import identity, options
+from nbtasks.tasks.words import Words
 from tests.unit.submitters import MemorySubmitter
 
 HERE = __name__
+
+
+async def nothing() -> None:
+    pass
 
 
 @task(retries=2, tags=["math"])
@@ -95,6 +101,7 @@ def test_every_keyword_that_a_call_takes_beside_the_parameters_is_reserved() -> 
         assert ours <= set(options.RESERVED), call
 
 
+@pytest.mark.feature("T8")
 @pytest.mark.parametrize(
     ("given", "error"),
     [
@@ -104,19 +111,37 @@ def test_every_keyword_that_a_call_takes_beside_the_parameters_is_reserved() -> 
         ({"timeout_seconds": "1"}, TypeError), ({"crash_retries": 1.5}, TypeError),
         ({"grace_s": -1}, ValueError), ({"log_prints": 1}, TypeError), ({"tags": "gpu"}, TypeError),
         ({"tags": [1]}, TypeError), ({"name": ""}, ValueError), ({"name": 3}, TypeError),
-        ({"color": "red"}, TypeError),
+        ({"color": "red"}, TypeError), ({"retry_delay_seconds": "1"}, TypeError),
+        ({"retry_delay_seconds": []}, ValueError), ({"retry_delay_seconds": [1] * 51}, ValueError),
+        ({"retries": 1, "retry_delay_seconds": lambda retries: [1] * 51}, ValueError),
+        ({"retry_jitter_factor": -0.1}, ValueError), ({"retry_jitter_factor": "1"}, TypeError),
+        ({"retry_condition_fn": 3}, TypeError), ({"task_run_name": 3}, TypeError),
+        ({"priority": 1.5}, TypeError), ({"eta": 3}, TypeError), ({"eta": datetime(2030, 1, 1)}, ValueError),
+        ({"countdown": -1}, ValueError), ({"expires": 0}, ValueError), ({"expires": "1"}, TypeError),
+        ({"idempotency_key": 3}, TypeError), ({"description": 3}, TypeError), ({"version": 3}, TypeError),
     ],
 )  # fmt: skip
 def test_a_bad_option_is_refused_at_definition_and_in_with_options(
     given: dict[str, Any], error: type
 ) -> None:
-    with pytest.raises(error, match=next(iter(given)) if "tags" not in given else "tag"):
+    with pytest.raises(error, match=list(given)[-1] if "tags" not in given else "tag"):
         task(**given)(lambda: None)
+    with pytest.raises(error):
+        task(**given)(nothing)
     with pytest.raises(error):
         add.with_options(**given)
 
 
 @pytest.mark.feature("T5")
+def test_help_and_completion_know_every_option_and_say_what_it_is() -> None:
+    shown = inspect.signature(Task.with_options).parameters
+    # a paragraph of the docstring begins with the names of one or more options
+    told = {word.strip() for line in (Words.__doc__ or "").splitlines() for word in line.split(",")}
+
+    assert set(Words.__annotations__) == set(shown) - {"self"}
+    assert set(Words.__annotations__) <= told
+
+
 def test_with_options_copies_everything_and_aliases_nothing() -> None:
     other = add.with_options(name="sum", retries=0, tags=["a"])
 
