@@ -1,7 +1,8 @@
 """Giving runs to workers, and taking back what waits behind others.
 
 A worker executes one run at a time and may hold more ahead, as long as those are short; an idle one gets
-what waits behind a busy one. What is assigned is pushed until it is acked.
+what waits behind a busy one, and what is more urgent goes first. What is assigned is pushed until it is
+acked.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Dispatcher:
                 gave = any(given)
             if self._limits.any:
                 self._say_blocked(now)
+            if len(self._queue):
+                self._let_pass(now)
         self._take_back(now)
 
     def _unlimited(self, tags: tuple[str, ...]) -> int | None:
@@ -88,6 +91,29 @@ class Dispatcher:
             self._ledger.out.sends += [Publish(seat.record.worker, kept) for kept in seat.kept]
             seat.kept.clear()
 
+    def _let_pass(self, now: Now) -> None:
+        """Take back what waits behind a run and is less urgent than what is queued."""
+        top = self._queue.top
+        for seat in self._staff.seats.values():
+            behind = [r for r in self._behind(seat) if r.terms.priority < top and r.run not in seat.revoked]
+            first = self._queue.first(seat.fits, self._limits.room) if behind and seat.takes else None
+            if first is None:
+                continue
+            if now.mono_s < seat.head_since + REVOKE_AFTER_S:
+                self._timers.add(seat.head_since + REVOKE_AFTER_S, "look", None)
+                continue
+            for record in behind:
+                if record.terms.priority < first.terms.priority:
+                    seat.revoked.add(record.run)
+                    self.revoke(record, now)
+
+    @staticmethod
+    def _behind(seat: Seat) -> list[RunRecord]:
+        """What waits at a worker behind the run that it executes."""
+        if len(seat.held) < 2 or seat.gone:
+            return []
+        return [r for r in list(seat.held.values())[1:] if not r.started and not r.stop]
+
     def _take_back(self, now: Now) -> None:
         """Let idle workers have what waits behind a busy one."""
         if len(self._staff.seats) < 2:
@@ -96,9 +122,7 @@ class Dispatcher:
         if not idle:
             return
         for donor in self._staff.seats.values():
-            if len(donor.held) < 2 or donor.revoked or donor.gone:
-                continue
-            behind = [r for r in list(donor.held.values())[1:] if not r.started and not r.stop]
+            behind = [] if donor.revoked else self._behind(donor)
             taker = next((seat for seat in idle if behind and seat.can_run(behind[-1])), None)
             if taker is None:
                 continue

@@ -84,6 +84,11 @@ class ReadyQueue:
         if not self._depth[key]:
             del self._depth[key]
 
+    @property
+    def top(self) -> int:
+        """The greatest priority that there is; perhaps, for a moment, that of a run that was taken out."""
+        return max((lane.priority for lane in self._lanes), default=0)
+
     def first(self, fits: Fits, room: Room) -> RunRecord | None:
         """The first run that may start, in lanes that fit; it stays in."""
         for urged in reversed(self._urged.values()):

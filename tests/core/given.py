@@ -26,8 +26,9 @@ def spec(**options: Any) -> m.Spec:
     return m.Spec("m:f", "f", "3.11", options.pop("code", "digest"), **options)
 
 
-def submit(*runs: str, batch: str = "b", spec: m.Spec = SPEC) -> m.Submit:
-    return m.Submit(batch, spec, b"code", tuple(m.NewRun(run, b"args") for run in runs))
+def submit(*runs: str, batch: str = "b", spec: m.Spec = SPEC, priority: int = 0) -> m.Submit:
+    new = tuple(m.NewRun(run, b"args") for run in runs)
+    return m.Submit(batch, spec, b"code", new, terms=m.Terms(priority))
 
 
 def promised(run: str) -> m.Submit:

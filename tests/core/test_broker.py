@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from copy import copy
 
+import pytest
+
 from nbtasks.core import attempts, dispatching, intake, staff
 from nbtasks.core import messages as m
 from nbtasks.core.broker import Broker, Limits
@@ -241,6 +243,33 @@ def test_an_idle_worker_takes_over_what_waits_behind_a_busy_one() -> None:
 
     assert broker.passes(dispatching.REVOKE_AFTER_S) == [("w-1", m.Revoke("s", 1))]
     assert broker.hears("w-1", m.Returned("s", 1), s=0.03) == [("w-2", "push", "s", 2)]
+
+
+@pytest.mark.feature("T16")
+def test_what_is_more_urgent_goes_before_what_waits_behind_a_run() -> None:
+    broker = desk()
+    broker.hears("c-1", submit("r", "low"))
+    broker.hears("w-1", m.Started("r", 1, 1000.0))
+
+    broker.hears("c-1", submit("high", batch="b-high", priority=1))
+    said = broker.passes(dispatching.REVOKE_AFTER_S)
+
+    assert said == [("w-1", m.Revoke("low", 1))]
+    broker.hears("w-1", m.Returned("low", 1), s=1.0)
+    said = broker.hears("w-1", finished("r"), s=2.0)
+    assert [word for word in said if word[1] == "push"] == [
+        ("w-1", "push", "high", 1), ("w-1", "push", "low", 2),
+    ]  # fmt: skip
+
+
+@pytest.mark.feature("T16")
+def test_what_is_not_more_urgent_takes_nothing_back() -> None:
+    broker = desk()
+    broker.hears("c-1", submit("r", "first"))
+
+    broker.hears("c-1", submit("second", "third", batch="b-2"))
+
+    assert not any(isinstance(word[1], m.Revoke) for word in broker.passes(1.0))
 
 
 def test_a_lost_push_is_repeated_until_it_is_acked() -> None:
