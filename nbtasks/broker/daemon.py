@@ -105,6 +105,7 @@ class Daemon:
         self._has_adopted = False  # in this pass
         self._blobs = Blobs(home)
         self._blob_sweep: Iterator[int] | None = None
+        self._blobs_are_due = False  # to be looked at in this pass
         self._queries = self._store.queries(events.ROWS_MAX)
         self._upkeep = self._store.upkeep()
         self._connection = self._make_connection(keys)
@@ -195,6 +196,10 @@ class Daemon:
                 if record is None:
                     self._forget(peer)
         self._outboxes.remove_left()
+        if self._blobs_are_due:
+            # after the commit: the file of a run from an outbox may be as old as its client is dead
+            self._blobs_are_due = False
+            self._sweep_blobs()
         self._answers.perform(output, now.mono_s)
         for peer, wish in self._answers.prunes:
             self._sweep.ask(peer, wish, now)
@@ -371,7 +376,7 @@ class Daemon:
             self._upkeep.checked_at = 0.0
         self._outboxes.find_left()
         self._adopt(now)
-        self._sweep_blobs()
+        self._blobs_are_due = True
         if not self._lock.is_intact():
             self._close(f"{self._home} was deleted or replaced", 0.0, now)
 

@@ -140,11 +140,14 @@ class Link:
         with self._lock:
             for fate in fates:
                 self._fates[fate.run] = fate
-            if self._machine.may_promise(message) and self._outbox.has_room(message):
-                message = msgspec.structs.replace(message, promised=True)
+            entry = None
+            if self._machine.may_promise(message):
+                promised = msgspec.structs.replace(message, promised=True)
+                entry = self._outbox.room_for(promised)
+                message = message if entry is None else promised
             self._perform(self._machine.submit(message, clock.now()))
-            if message.promised:
-                self._outbox.put(message)  # while the broker works on it
+            if entry is not None:
+                self._outbox.put(entry)  # while the broker works on it
 
     def abandon(self, batch: str) -> None:
         """Nobody waits for this batch to be recorded any more."""

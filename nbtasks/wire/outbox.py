@@ -30,7 +30,6 @@ FOLDER = "outbox"
 FILE_BYTES = 512 * 1024
 ENTRY_BYTES_MAX = FILE_BYTES // 2  # a larger submit is not worth a second copy
 _HEADER = struct.Struct("<IIQ")
-_MARGIN_BYTES = 4096  # of a frame beside its payload, at most: names, options, paths
 _EMPTY = _HEADER.pack(0, 0, 0)
 
 log = logging.getLogger("nbtasks.wire")
@@ -48,22 +47,23 @@ class Outbox:
         self._at = 0  # where the next entry begins
         self._number = 0
 
-    def has_room(self, submit: Submit) -> bool:
-        """Whether this may be `put`; if not, only the broker can record it."""
-        size = codec.payload_bytes(submit) + _MARGIN_BYTES + sum(map(len, submit.spec.sys_path))
-        if size > ENTRY_BYTES_MAX or self._at + size > FILE_BYTES:
-            return False
+    def room_for(self, submit: Submit) -> bytes | None:
+        """The frame of a submit, if it may be `put`; None: only the broker can record it."""
+        if codec.payload_bytes(submit) > ENTRY_BYTES_MAX:
+            return None
+        # as it is: a docstring, say, may be of any length, and it is too late for a no once it was said
+        frame = codec.encode(self._peer, [submit])
         try:
             if self._file is None or os.fstat(self._descriptor).st_nlink == 0:
                 self._open()
         except OSError as error:
             log.debug("the outbox %s cannot be used: %s", self._path, error)
-            return False
-        return True
+            return None
+        is_large = len(frame) > ENTRY_BYTES_MAX or self._at + _HEADER.size + len(frame) > FILE_BYTES
+        return None if is_large else frame
 
-    def put(self, submit: Submit) -> None:
-        """Keep this until `clear`; `has_room` must have said so."""
-        frame = codec.encode(self._peer, [submit])
+    def put(self, frame: bytes) -> None:
+        """Keep until `clear` what `room_for` gave last."""
         assert self._file is not None
         self._number += 1
         start = self._at + _HEADER.size
@@ -116,7 +116,7 @@ class Outboxes:
     def __init__(self, home: Path) -> None:
         self._folder = home / FOLDER
         self._read: dict[str, int] = {}  # file -> number of the last entry that was read
-        self._unread: set[str] = set()  # files that cannot be read, which is said once
+        self._unread: set[str] = set()  # files of which something cannot be read; they stay
         self._left: list[str] = []  # read to the end, and their owners are dead
 
     def read(self) -> Iterator[Submit]:
@@ -138,9 +138,13 @@ class Outboxes:
         self._left = [name for name in names if not _has_owner(name)]
 
     def remove_left(self) -> None:
-        """What was read is recorded: remove the files that nobody writes any more."""
+        """What was read is recorded: remove the files that nobody writes any more.
+
+        One with an entry that this broker cannot read stays, for another version of it may.
+        """
         for name in self._left:
-            (self._folder / name).unlink(missing_ok=True)
+            if name not in self._unread:
+                (self._folder / name).unlink(missing_ok=True)
         self._left = []
 
     def _read_file(self, name: str) -> Iterator[Submit]:
@@ -159,7 +163,8 @@ class Outboxes:
             try:
                 _, messages = codec.for_broker.decode(frame)
             except (ProtocolError, VersionMismatch) as error:
-                log.warning("an entry of the outbox %s is ignored: %s", name, error)
+                self._unread.add(name)
+                log.warning("an entry of the outbox %s is not read, and the file stays: %s", name, error)
                 continue
             yield from (message for message in messages if isinstance(message, Submit))
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 import nbtasks
 from nbtasks import task
+from nbtasks.wire.blobs import ORPHAN_S
 from tests.system import tasks
 from tests.system.waiting import until
 
@@ -72,10 +74,10 @@ PROMISE = """
 """
 
 
-def promise(broker_pid: int) -> list[str]:
+def promise(broker_pid: int, script: str = PROMISE) -> list[str]:
     """Runs of a process that was killed right after its calls, while the broker was stopped."""
-    script = [sys.executable, "-c", textwrap.dedent(PROMISE), str(broker_pid)]
-    done = subprocess.run(script, stdout=subprocess.PIPE, text=True, timeout=60)
+    command = [sys.executable, "-c", textwrap.dedent(script), str(broker_pid)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == -signal.SIGKILL
     return done.stdout.split()
 
@@ -102,6 +104,34 @@ def test_what_delay_returned_survives_client_and_broker(client: Any, home: Path)
     assert [nbtasks.get_run(run).result(timeout=60) for run in ids] == [2 * i for i in range(50)]
     until(lambda: not list((home / "outbox").iterdir()), "the outbox of the dead client is removed")
     assert len(nbtasks.runs(limit=1000)) == 51
+
+
+PROMISE_LARGE = """
+    import os, signal, sys
+    from nbtasks import task
+
+    measure = task(len)
+    measure.delay(b"")  # the broker tells that it has room
+    os.kill(int(sys.argv[1]), signal.SIGSTOP)
+    print(measure.delay(bytes(10**6)).id, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.feature("D2")
+def test_a_large_argument_waits_for_a_broker_longer_than_what_nobody_refers_to(
+    client: Any, home: Path
+) -> None:
+    broker_pid = client.status().broker_pid
+    [run] = promise(broker_pid, PROMISE_LARGE)
+    kill(broker_pid)
+    [blob] = (home / "blobs").glob(f"{run}.*")
+    long_ago = time.time() - 10 * ORPHAN_S
+    os.utime(blob, (long_ago, long_ago))
+
+    client.start_workers(1)
+
+    assert nbtasks.get_run(run).result(timeout=60) == 10**6
 
 
 def test_whoever_asks_for_a_run_finds_it_once_delay_returned(client: Any) -> None:

@@ -26,8 +26,9 @@ def home(tmp_path: Path) -> Path:
 
 def put(box: Outbox, *runs: str) -> None:
     for run in runs:
-        assert box.has_room(promised(run))
-        box.put(promised(run))
+        frame = box.room_for(promised(run))
+        assert frame is not None
+        box.put(frame)
 
 
 def files(home: Path) -> list[Path]:
@@ -94,18 +95,34 @@ def test_a_damaged_entry_is_not_read(home: Path) -> None:
 def test_there_is_room_for_so_much_and_again_when_it_is_emptied(home: Path) -> None:
     box = Outbox(home, "c-1")
     large = msgspec.structs.replace(promised("r"), code=bytes(outbox.ENTRY_BYTES_MAX))
-    assert not box.has_room(large)
+    assert box.room_for(large) is None
     put(box, "first")
 
     number = 0
-    while box.has_room(half := msgspec.structs.replace(promised(f"r{number}"), code=bytes(100_000))):
-        box.put(half)
+    while frame := box.room_for(half := msgspec.structs.replace(promised(f"r{number}"), code=bytes(100_000))):
+        box.put(frame)
         number += 1
 
     assert 1 < number <= outbox.FILE_BYTES // 100_000
     assert len(list(Outboxes(home).read())) == number + 1
     box.clear()
-    assert box.has_room(half)
+    assert box.room_for(half) is not None
+
+
+def test_what_fits_is_told_exactly_whatever_makes_it_long(home: Path) -> None:
+    box = Outbox(home, "c-1")
+    wordy = promised("r")
+    wordy = msgspec.structs.replace(
+        wordy, spec=msgspec.structs.replace(wordy.spec, description="long " * 2000), code=bytes(7777)
+    )
+
+    number = 0
+    while frame := box.room_for(wordy):
+        box.put(frame)
+        number += 1
+
+    assert number > 20
+    assert list(Outboxes(home).read()) == [wordy] * number
 
 
 def test_a_full_disk_has_no_room_and_leaves_no_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +132,7 @@ def test_a_full_disk_has_no_room_and_leaves_no_file(home: Path, monkeypatch: pyt
     box = Outbox(home, "c-1")
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", full)
-        assert not box.has_room(promised("r"))
+        assert box.room_for(promised("r")) is None
         assert files(home) == []
 
     put(box, "r")
@@ -139,7 +156,7 @@ def test_a_home_that_is_gone_has_no_room(home: Path) -> None:
     try:
         if os.geteuid() == 0:
             home.write_text("a file where the home was")  # nothing stops root from making it again
-        assert not Outbox(home, "c-1").has_room(promised("r"))
+        assert Outbox(home, "c-1").room_for(promised("r")) is None
     finally:
         home.parent.chmod(0o700)
 
@@ -187,3 +204,27 @@ def test_a_file_that_others_may_write_or_that_is_a_link_is_left_alone(
     assert list(reader.read()) == []
     assert list(reader.read()) == []
     assert len(caplog.records) == 2
+    path.rename(path.with_name("c-1.1.1"))  # as of a client that is dead
+    reader.find_left()
+    assert list(reader.read()) == []
+    reader.remove_left()
+    assert len(files(home)) == 2
+
+
+def test_the_file_of_a_dead_client_stays_if_it_was_written_for_another_version(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = Outbox(home, "c-1")
+    put(box, "r")
+    box.put(b"what no broker of this version reads")
+    put(box, "s")
+    [path] = files(home)
+    path.rename(path.with_name("c-1.1.1"))
+    reader = Outboxes(home)
+
+    reader.find_left()
+    assert {submit.batch for submit in reader.read()} == {"b-r", "b-s"}
+    reader.remove_left()
+
+    assert len(files(home)) == 1
+    assert "the file stays" in caplog.text
