@@ -81,6 +81,9 @@ class PoolEdge:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         while self._exit_status is None:
             self._turn()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # one more of them, while the interpreter ends, must not take the place of this status
+            signal.signal(number, signal.SIG_IGN)
         if self._exit_status:
             self._kill_all()
         self._sockets.close()

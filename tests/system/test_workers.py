@@ -235,6 +235,21 @@ def test_a_second_signal_ends_what_runs_and_a_third_kills(
     assert run.wait(HANG_S).name == "Crashed"
 
 
+@pytest.mark.feature("W5")
+def test_a_signal_to_a_pool_that_ends_already_leaves_its_exit_code(client: Any, start: Start) -> None:
+    process = start(*worker("--workers", "1"))
+    until(lambda: [one for one in client.status().workers if one.state == "idle"], "the worker")
+    os.killpg(process.pid, signal.SIGTERM)
+    until(lambda: not client.status().pools, "the pool has left")
+
+    while process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        time.sleep(0.005)
+
+    process.communicate(timeout=HANG_S)
+    assert process.returncode == 0
+
+
 @task
 def stubborn(notes: str, release: str) -> str:
     """Ignores what can be ignored."""
