@@ -17,8 +17,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the owner of a home may set; durations in seconds, sizes in bytes."""
 
     queue_limit: int = 200_000  # live runs; more are refused with QueueFull
-    idle_stop_s: float = 900.0  # a broker without clients, live runs and pools that stay ends after this
-    pool_idle_stop_s: float = 900.0  # likewise a pool that does not stay
+    idle_stop_s: float = 900.0  # without clients and live runs, pools that do not stay end, then the broker
     drain_s: float = 30.0  # for running code when a broker or a pool is asked to stop
     durability: Literal["process", "power"] = "process"  # recorded runs survive kill -9, or a power cut too
     output_bytes_max: int = 10_000_000  # of output kept per attempt
@@ -36,7 +35,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in (
             "idle_stop_s",
-            "pool_idle_stop_s",
             "drain_s",
             "payload_cache_bytes",
             "output_tail_bytes",

@@ -373,12 +373,17 @@ class Client:
             some = tuple(wanted[i : i + CANCEL_RUNS_MAX])
             self.ask(lambda number, some=some: Cancel(number, some), Done)  # type: ignore[misc]
 
-    def stop_broker(self, drain_s: float = 30.0) -> None:
+    @property
+    def drain_s(self) -> float:
+        """Seconds for running code when something is to stop and nobody says: a setting of the home."""
+        return settings.load(self.home).drain_s
+
+    def stop_broker(self, drain_s: float | None = None) -> None:
         """Stop the broker and its pools, once what runs has ended; returns when its process is gone.
 
         What is queued is kept. Waiting for a run raises `BrokerUnavailable` from now on.
         """
-        stopping.stop(self, self._opened(), drain_s)
+        stopping.stop(self, self._opened(), self.drain_s if drain_s is None else drain_s)
 
     # -- workers ------------------------------------------------------------------------------------------
 
@@ -428,7 +433,7 @@ class Client:
             raise SystemExit(exit_status)
         return None
 
-    def resize(self, pool: str, least: int, most: int, drain_s: float = 30.0) -> None:
+    def resize(self, pool: str, least: int, most: int, drain_s: float) -> None:
         """Change the bounds of a pool ("": the generic one); `most` = 0 ends it."""
         self.ask(lambda number: SetPool(number, pool, least, most, drain_s), Done)
 

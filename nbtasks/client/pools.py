@@ -42,6 +42,10 @@ class Owner(Protocol):
     @property
     def home(self) -> Path: ...
 
+    @property
+    def drain_s(self) -> float:
+        """For running code, if nobody says."""
+
     def resize(self, pool: str, least: int, most: int, drain_s: float) -> None:
         """Change the bounds of a pool; `most` = 0 ends it."""
 
@@ -74,7 +78,7 @@ class Pool:
         """
         if workers < 0:
             raise ValueError(f"a number of workers is not negative, not {workers}")
-        self._owner.resize(self.name, workers, workers, drain_s=30.0)
+        self._owner.resize(self.name, workers, workers, self._owner.drain_s)
 
     def stop(self, drain: bool = True, timeout: float | None = None) -> None:
         """End the pool: once what runs has ended, or at once; returns when its process is gone.
@@ -84,9 +88,9 @@ class Pool:
         drain
             False: running code is interrupted by a kill.
         timeout
-            Seconds for running code; else 30.
+            Seconds for running code; else the setting `drain_s`, 30.
         """
-        drain_s = (30.0 if timeout is None else timeout) if drain else 0.0
+        drain_s = (self._owner.drain_s if timeout is None else timeout) if drain else 0.0
         watch = ProcessWatch(self.pid, self._born)
         try:
             if watch.is_dead():
@@ -147,7 +151,7 @@ def set_generic(owner: Owner, least: int, most: int, kind: Kind = ORDINARY) -> N
                 "`%nbtasks workers 0`, then start it anew, or start another pool by client.start_workers(...)"
             )
         try:
-            owner.resize("", least, most, drain_s=30.0)
+            owner.resize("", least, most, owner.drain_s)
             return
         except BrokerUnavailable:
             raise

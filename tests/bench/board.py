@@ -117,7 +117,7 @@ def measure(runs: int, seconds: float, pause_s: float) -> None:
             kernel.updates.clear()
             late = kernel.lateness_ms(seconds)
             report("with a board", late, *changes(client, kernel, before, at))
-            client.resize(pool.name, 0, 0)
+            client.resize(pool.name, 0, 0, client.drain_s)
             until(lambda: not client.status().workers, "the workers left", SHARE_OUT_S)
             compare(client, kernel)
             print(f"target: p99 <= {LATE_P99_MS:g} ms: {'met' if late[1] <= LATE_P99_MS else 'missed'}")
