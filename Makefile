@@ -42,8 +42,10 @@ $(LAB_STAMP): $(STAMP)
 demo: $(STAMP)
 	$(BIN)/python -m tests.demo
 
+# What needs no processes of ours keeps two cores busy; tests with real processes mostly wait, one at a time.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/system
+	$(BIN)/python -m pytest tests/system
 	$(BIN)/python -m pytest -p tests.notebook_home --nbval --nbval-current-env --nbval-cell-timeout 120 \
 	    --nbval-sanitize-with tests/nbval.cfg notebooks
 
