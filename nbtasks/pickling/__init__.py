@@ -2,8 +2,10 @@
 
 from nbtasks.pickling.blame import REPR_CHARACTERS_MAX, safe_repr
 from nbtasks.pickling.failures import RemoteTraceback, dump_failure, load_failure
+from nbtasks.pickling.frozen import Frozen
+from nbtasks.pickling.offered import Offered
 from nbtasks.pickling.preview import preview
-from nbtasks.pickling.upstream import allow_failure, given, quote
+from nbtasks.pickling.upstream import NamedOutput, allow_failure, given, quote
 from nbtasks.pickling.values import (
     PROTOCOL,
     dump,
@@ -11,6 +13,8 @@ from nbtasks.pickling.values import (
     dump_function,
     dump_result,
     dumps,
+    freeze,
+    load,
     load_arguments,
     load_function,
     load_result,
@@ -19,6 +23,9 @@ from nbtasks.pickling.values import (
 __all__ = [
     "PROTOCOL",
     "REPR_CHARACTERS_MAX",
+    "Frozen",
+    "NamedOutput",
+    "Offered",
     "RemoteTraceback",
     "allow_failure",
     "dump",
@@ -27,7 +34,9 @@ __all__ = [
     "dump_function",
     "dump_result",
     "dumps",
+    "freeze",
     "given",
+    "load",
     "load_arguments",
     "load_failure",
     "load_function",

@@ -17,12 +17,18 @@ _SHAPED = frozenset({"numpy", "pandas", "polars", "torch", "jax", "tensorflow", 
 Dump = Callable[[Any], object]  # raises if its argument cannot be pickled
 
 
+class Described(str):
+    """What is shown of a value that is not there any more, or not yet."""
+
+
 def safe_repr(value: Any) -> str:
     """What may be shown of an argument: plain values cut in the middle, of others type and shape.
 
     Calls no code of the user's, so that submitting never does.
     """
     kind = type(value)
+    if kind is Described:
+        return str(value)
     if kind is str or kind is bytes:
         if len(value) <= REPR_CHARACTERS_MAX - 10:
             text = repr(value)

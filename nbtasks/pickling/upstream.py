@@ -12,8 +12,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from nbtasks.core.messages import Need, RunId
+from nbtasks.pickling.offered import Offered, value_in
 
-ValueOf = Callable[[RunId, bool], Any]  # run, whether its failure is a value, too
+ValueOf = Callable[[RunId, bool], Any]  # run, whether its failure is a value, too -> what it stored
 
 
 class Upstream:
@@ -26,6 +27,10 @@ class Upstream:
     def at_hand(self) -> Any:
         """How its value is pickled if it can travel at once; else as pickling itself would."""
         return NotImplemented
+
+    def stand_in(self, need: Need) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """What the pickle holds instead: a function, and its arguments."""
+        return value_of, (need.run, need.tolerant)
 
 
 class allow_failure(Upstream):
@@ -48,6 +53,30 @@ class allow_failure(Upstream):
 
     def __repr__(self) -> str:
         return f"allow_failure({self.run!r})"
+
+
+class NamedOutput(Upstream):
+    """A name that a run offers beside its result.
+
+    Parameters
+    ----------
+    run
+        A run of a cell.
+    """
+
+    def __init__(self, run: Any, name: str) -> None:
+        self.run = run
+        self.name = name
+
+    def need(self) -> Need | None:
+        need: Need | None = self.run.need()
+        return need
+
+    def stand_in(self, need: Need) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return output_of, (need.run, self.name)
+
+    def __repr__(self) -> str:
+        return f"NamedOutput({self.run!r}, {self.name!r})"
 
 
 class quote:
@@ -75,7 +104,19 @@ def given(value_of: ValueOf) -> Iterator[None]:
 
 def value_of(run: RunId, tolerant: bool) -> Any:
     """What the pickle holds instead of a run."""
-    return _value_of.get()(run, tolerant)
+    return value_in(_value_of.get()(run, tolerant))
+
+
+def output_of(run: RunId, name: str) -> Any:
+    """What the pickle holds instead of a name that a run offers."""
+    stored = _value_of.get()(run, False)
+    if not isinstance(stored, Offered):
+        return stored  # a handle stands for itself, where there will never be a value
+    if name not in stored.names:
+        raise NameError(
+            f"name {name!r} is what run {run} was to assign, but its cell did not bind it", name=name
+        )
+    return stored.names[name]
 
 
 def united(needs: list[Need]) -> tuple[Need, ...]:

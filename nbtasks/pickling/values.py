@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import linecache
-import os
 import pickle
 import sys
 import types
@@ -23,9 +21,10 @@ from nbtasks.core.codec import INLINE_BYTES_MAX, VALUE_BYTES_MAX
 from nbtasks.core.messages import Need
 from nbtasks.core.payload import Payload
 from nbtasks.errors import NotPicklable, ResultCorrupt, ValueTooLarge
-from nbtasks.pickling import serializers
+from nbtasks.pickling import serializers, sources
 from nbtasks.pickling.blame import line_of, name_of, type_name, why_not
-from nbtasks.pickling.upstream import Upstream, quote, value_of
+from nbtasks.pickling.frozen import Frozen
+from nbtasks.pickling.upstream import Upstream, quote
 
 PROTOCOL = 5
 MEBIBYTE = 2**20
@@ -58,10 +57,10 @@ def dump_function(function: Any, name: str = "") -> tuple[bytes, str]:
         The message names what the function uses and cannot travel.
     """
     try:
-        body, sources = _dump_code(function)
+        body, carried = _dump_code(function)
     except Exception as error:
         raise NotPicklable(why_not("the task", name or name_of(function), function, error, dumps)) from None
-    code = pickle.dumps((sources, body), PROTOCOL)
+    code = pickle.dumps((carried, body), PROTOCOL)
     if len(code) > VALUE_BYTES_MAX:
         raise ValueTooLarge(
             f"the task {name or name_of(function)} with all that it uses is {_mib(len(code))} pickled; "
@@ -72,13 +71,8 @@ def dump_function(function: Any, name: str = "") -> tuple[bytes, str]:
 
 def load_function(code: bytes) -> Callable[..., Any]:
     """The function, with its source lines where tracebacks look for them."""
-    sources, body = pickle.loads(code)
-    for filename, source in sources:
-        entry = linecache.cache.get(filename)
-        if entry is None or entry[0] != len(source):
-            lines = source.splitlines(keepends=True)
-            # without a time stamp linecache never compares the entry with a file
-            linecache.cache[filename] = (len(source), None, lines, filename)
+    carried, body = pickle.loads(code)
+    sources.remember(carried)
     function: Callable[..., Any] = pickle.loads(body)
     return function
 
@@ -97,12 +91,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._needs = needs
 
     def reducer_override(self, value: Any) -> Any:
-        if self._needs is not None and isinstance(value, (Upstream, quote)):
+        if self._needs is not None and isinstance(value, (Upstream, quote, Frozen)):
+            if isinstance(value, Frozen):
+                self._needs += value.needs
+                return value.__reduce__()
             if isinstance(value, quote):
                 return pickle.loads, (dumps(value.value),)
             if need := value.need():
                 self._needs.append(need)
-                return value_of, (need.run, need.tolerant)
+                return value.stand_in(need)
             return value.at_hand()
         if type(value) is types.FunctionType:
             self.filenames.add(value.__code__.co_filename)
@@ -118,21 +115,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(value)
 
 
-def _dump_code(value: Any) -> tuple[bytes, tuple[tuple[str, str], ...]]:
+def _dump_code(value: Any) -> tuple[bytes, sources.Sources]:
     file = io.BytesIO()
     pickler = _Pickler(file)
     pickler.dump(value)
-    sources = (
-        (filename, _cached_source(filename))
-        for filename in sorted(pickler.filenames)
-        if filename in linecache.cache and not os.path.exists(filename)
-    )
-    return file.getvalue(), tuple((filename, source) for filename, source in sources if source)
-
-
-def _cached_source(filename: str) -> str:
-    entry: Any = linecache.cache[filename]
-    return "".join(entry[2]) if len(entry) == 4 else ""
+    return file.getvalue(), sources.of(pickler.filenames)
 
 
 def _hidden_depth(function: types.FunctionType) -> int:
@@ -209,7 +196,7 @@ def dump_arguments(
 
 
 def load_arguments(body: bytes | Payload) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    args, kwargs = _load(body)
+    args, kwargs = load(body)
     return args, kwargs
 
 
@@ -255,13 +242,21 @@ def load_result(body: bytes | Payload) -> Any:
 
 def _load_result(body: bytes | Payload) -> Any:
     if isinstance(body, Payload) and body.buffers:
-        return _load(body)
+        return load(body)
     stream = b"".join(body.stream) if isinstance(body, Payload) else body
     stream, is_json = serializers.opened(stream)
     return json.loads(stream) if is_json else pickle.loads(stream)
 
 
-def dump(value: Any, needs: list[Need] | None = None) -> Payload:
+def freeze(value: Any) -> Frozen:
+    """Pickle a value now, to travel later; with the source lines of its functions."""
+    needs: list[Need] = []
+    filenames: set[str] = set()
+    payload = dump(value, needs, filenames)
+    return Frozen(payload, needs, sources.of(filenames))
+
+
+def dump(value: Any, needs: list[Need] | None = None, filenames: set[str] | None = None) -> Payload:
     """Pickle a value of any size, without a copy of its large parts.
 
     What offers its memory (arrays do) stays outside of the pickle if it is large; large bytes and texts
@@ -271,6 +266,8 @@ def dump(value: Any, needs: list[Need] | None = None) -> Payload:
     ----------
     needs
         If given, runs are replaced by their values, and what these are is added here.
+    filenames
+        If given, the files of functions are added here.
     """
     if _is_plain(value):
         return Payload([pickle.dumps(value, PROTOCOL)])
@@ -284,7 +281,10 @@ def dump(value: Any, needs: list[Need] | None = None) -> Payload:
         return False
 
     pieces = _Pieces()
-    _Pickler(pieces, takes_in, needs).dump(value)
+    pickler = _Pickler(pieces, takes_in, needs)
+    pickler.dump(value)
+    if filenames is not None:
+        filenames |= pickler.filenames
     payload = Payload(pieces.all, buffers)
     if buffers and payload.size <= INLINE_BYTES_MAX:
         pieces = _Pieces()
@@ -293,7 +293,8 @@ def dump(value: Any, needs: list[Need] | None = None) -> Payload:
     return payload
 
 
-def _load(body: bytes | Payload) -> Any:
+def load(body: bytes | Payload) -> Any:
+    """What `dump` wrote."""
     if not isinstance(body, Payload):
         return pickle.loads(body)
     stream = body.stream[0] if len(body.stream) == 1 else b"".join(body.stream)

@@ -9,9 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nbtasks import context, pickling
+from nbtasks.context import Submitter
 from nbtasks.core.messages import CallFound, GetCall, GetStack, NewRun, RunId, StackFound, Terms
 from nbtasks.errors import UnknownRun
 from nbtasks.pickling.code import load_code
+from nbtasks.pickling.offered import value_in
+from nbtasks.pickling.upstream import ValueOf
 from nbtasks.wire import ids
 
 if TYPE_CHECKING:
@@ -48,19 +51,32 @@ def called_here(run: Run) -> Any:
     if not call.code:
         raise ValueError(f"{_name(run)} was made for workers that serve {spec.key!r}: its code is only there")
 
-    def value_of(needed: RunId, tolerant: bool) -> Any:
-        other = type(run).of_info(client.info(needed), client)
-        return other.result(raise_on_failure=not tolerant)
-
     with _importing(spec.sys_path):
         function = load_code(call.code).function
-        with pickling.given(value_of):
+        with pickling.given(value_here(client)):
             args, kwargs = pickling.load_arguments(client.unpack(call.args))
         bind = partial(context.bound, function, args, kwargs)
         tags = frozenset(spec.tags)
         inside = context.RunContext(run._run, run.name, 1, tags, bind, is_recorded=False, task_key=spec.key)
         with context.running(inside):
-            return context.finished(function(*args, **kwargs))
+            return value_in(context.finished(function(*args, **kwargs)))
+
+
+def value_here(client: Submitter) -> ValueOf:
+    """What gives the values of runs in this process; it waits for them."""
+
+    def value_of(needed: RunId, tolerant: bool) -> Any:
+        from nbtasks.run.handle import Run
+
+        run = Run.of_info(client.info(needed), client)
+        error = run.exception()
+        if error is None:
+            return run._stored()
+        if tolerant:
+            return error
+        raise error
+
+    return value_of
 
 
 def stack_of(run: Run) -> Stack:

@@ -27,6 +27,7 @@ from nbtasks.errors import (
     UnknownRun,
     UpstreamFailed,
 )
+from nbtasks.pickling import offered
 from nbtasks.pickling.upstream import Upstream
 from nbtasks.run import again, detaching, outputs
 from nbtasks.run.moments import RunAttempt, RunProgress, RunState
@@ -192,6 +193,9 @@ class Run(Upstream):
             if raise_on_failure:
                 raise error
             return error
+        return offered.result_of(self._run, self._stored())
+
+    def _stored(self) -> Any:
         if self._value is None:
             self._value = (pickling.load_result(self._client.unpack(self._bytes())),)
         return self._value[0]

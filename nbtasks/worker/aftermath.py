@@ -20,6 +20,7 @@ from nbtasks.core.records import RunRecord
 from nbtasks.core.states import State, StateType
 from nbtasks.errors import TimedOut
 from nbtasks.pickling.code import Code
+from nbtasks.pickling.offered import value_in
 from nbtasks.run import Run
 from nbtasks.tasks.around import CONDITION, Around
 from nbtasks.tasks.definition import Task
@@ -106,7 +107,7 @@ def run_hooks_of(subject: Subject, push: Push, code: Code, blobs: Blobs) -> None
     """Execute the hooks of a run that ended without its worker; `push` is the hook run."""
     bind = partial(_parameters, code.function, push, blobs)
     run = _context(push, subject.run, subject.name, subject.number, bind)
-    data = Upstreams((subject.given,), blobs).value_of(subject.run, tolerant=True)
+    data = value_in(Upstreams((subject.given,), blobs).value_of(subject.run, tolerant=True))
     kind = State(subject.given.state)
     state = states.State(
         kind.type, subject.label or kind.value, subject.given.message, data, states.moment(subject.at)
