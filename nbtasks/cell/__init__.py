@@ -1,6 +1,12 @@
-"""A cell of a notebook as something that can run elsewhere: which names it needs, and which it binds.
+"""A cell as a call: the names that it needs, what travels of them, and executing it in a shell.
 
-Source comes here as IPython has transformed it; nothing in this package knows IPython.
+It takes source that IPython has transformed already, and the shell from whoever has one.
 """
 
-from __future__ import annotations
+from nbtasks.cell.capture import Capture, capture
+from nbtasks.cell.execution import Cell, install
+from nbtasks.cell.names import Names, names_of
+from nbtasks.cell.snapshot import Part, Snapshot
+from nbtasks.cell.task import CellTask
+
+__all__ = ["Capture", "Cell", "CellTask", "Names", "Part", "Snapshot", "capture", "install", "names_of"]

@@ -319,8 +319,7 @@ class Task(Decorators, Generic[F]):
             raise TypeError(f"deferred is True or False, not {deferred!r}")
         if not deferred:
             options.refuse_background(self._options, self._signature, kwargs)
-        signature = self._signature or ANYTHING
-        calls = Calls(self.name, signature, args, kwargs)
+        calls = self._calls(args, kwargs)
         if not calls.number:
             return RunList()
         if not deferred:
@@ -361,6 +360,10 @@ class Task(Decorators, Generic[F]):
             raise TypeError(f"{self.name}() {error}") from None
         bound.apply_defaults()
         return bound.args, bound.kwargs, bound.arguments
+
+    def _calls(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Calls:
+        """What `map` makes of its arguments."""
+        return Calls(self.name, self._signature or ANYTHING, args, kwargs)
 
     def _travelling(self) -> tuple[bytes, Spec]:
         """The code as it is now, and what the broker has to know."""

@@ -76,8 +76,9 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     # the kernel and all that it imports, after the spool is there to take what they say
     from tornado.ioloop import IOLoop
 
+    from nbtasks import cell
     from nbtasks.tasks import runlog
-    from nbtasks.worker import capture, progress, stacks
+    from nbtasks.worker import capture, commands, progress, stacks
     from nbtasks.worker.agent import Agent
     from nbtasks.worker.app import WorkerApp
     from nbtasks.worker.collector import Collector
@@ -105,12 +106,14 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     app = WorkerApp.instance(connection_file=options.connection_file)
     app.initialize([])
     capture.install(collector)
+    commands.install(interrupts)
     runlog.also(log.line)
     progress.install()
     scratch = private_dir(options.home / "scratch")
     os.chdir(scratch)
     main = threading.get_ident()
     app.shell.push({"frames": lambda: stacks.frames(main)}, interactive=False)  # for who looks into a run
+    cell.install(app.shell, is_worker=True)
     app.agent = agent
     app.executor = Executor(
         agent,

@@ -22,10 +22,13 @@ from nbtasks.core import policy
 from nbtasks.core.messages import Push
 from nbtasks.core.states import StateType
 from nbtasks.errors import NbtasksError
+from nbtasks.pickling import Offered
 from nbtasks.pickling.code import Code, load_code
+from nbtasks.pickling.offered import value_in
 from nbtasks.states import Returned
 from nbtasks.wire.blobs import Blobs
 from nbtasks.wire.marker import Marker
+from nbtasks.worker import offered
 from nbtasks.worker.aftermath import Aftermath, Outcome, run_hooks_of
 from nbtasks.worker.agent import Agent
 from nbtasks.worker.cached import Cached
@@ -40,7 +43,8 @@ from nbtasks.worker.upstream import Upstreams
 MESSAGE_CHARACTERS_MAX = 300
 TRACEBACK_CHARACTERS_MAX = 100_000
 ASYNC_PAUSE_S = 0.01  # between two looks of an async generator whether its values were read
-_OWN_FOLDER = str(Path(__file__).parent) + os.sep
+# frames of these come before those of the user's code
+_OWN_FOLDERS = tuple(str(Path(__file__).parent.with_name(name)) + os.sep for name in ("worker", "cell"))
 
 
 class Executor:
@@ -177,8 +181,12 @@ class Executor:
         return values
 
     def _with_value(self, value: Any, push: Push) -> Outcome:
-        body = self._blobs.pack(pickling.dump_result(value, push.spec.serializer), push.run, push.attempt)
-        return Outcome("completed", value=body, data=value)
+        if isinstance(value, Offered):
+            payload = offered.dumped(value, partial(self._collector.text, "stderr"))
+        else:
+            payload = pickling.dump_result(value, push.spec.serializer)
+        body = self._blobs.pack(payload, push.run, push.attempt)
+        return Outcome("completed", value=body, data=value_in(value))
 
     def _returned(self, state: Returned, push: Push) -> Outcome:
         """The code says itself in which state the run ends."""
@@ -269,7 +277,7 @@ class Executor:
 
 def _users_part(tb: TracebackType | None) -> TracebackType | None:
     """Without the frames of ours through which the call went."""
-    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OWN_FOLDERS):
         tb = tb.tb_next
     return tb
 

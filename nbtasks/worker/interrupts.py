@@ -47,6 +47,11 @@ class Interrupts:
         self._open = None
         _signal.signal(_SIGINT, self._before)
 
+    def renew(self) -> None:
+        """Raise an interrupt again that other code has caught and kept to itself."""
+        if self._open is not None and self._asked == self._open:
+            raise KeyboardInterrupt
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._open is None:
             return

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import FrameType
 
 CHARACTERS_MAX = 100_000
-_OWN = str(Path(__file__).parent)  # frames up to the last of these are ours, not the run's
+# frames up to the last of these are ours, not the run's
+_OWN = tuple(str(Path(__file__).parent.with_name(name)) for name in ("worker", "cell"))
 
 
 def frames(thread: int) -> list[FrameType]:

@@ -1,0 +1,231 @@
+"""Executing a cell in the shell of this process, as that shell would, in a namespace of its own.
+
+The shell's namespace is swapped for the cell's while it runs, so that magics, `!cmd` and `get_ipython()`
+see the cell's names, and is put back whatever happened.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import asyncio
+import builtins
+import getpass
+import importlib
+import inspect
+import linecache
+import sys
+import threading
+import tokenize
+import types
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from io import StringIO
+from typing import Any, NamedTuple
+
+from nbtasks import context, pickling
+from nbtasks.cell.snapshot import Opened
+from nbtasks.pickling import Frozen, Offered
+from nbtasks.run.again import value_here
+
+FUTURE = 0
+for _name in __future__.all_feature_names:
+    FUTURE |= getattr(__future__, _name).compiler_flag
+
+
+class Host(NamedTuple):
+    """A shell in which cells can be executed."""
+
+    shell: Any
+    is_worker: bool  # nobody is there to answer questions, and what is last is displayed
+
+
+_hosts: list[Host] = []
+
+
+def install(shell: Any, is_worker: bool = False) -> Callable[[], None]:
+    """Let cells be executed in this shell; returns what takes that back."""
+    host = Host(shell, is_worker)
+    _hosts.append(host)
+
+    def take_back() -> None:
+        if host in _hosts:
+            _hosts.remove(host)
+
+    return take_back
+
+
+class Cell:
+    """A cell as a function: called with a snapshot of names, it gives what it offers.
+
+    Parameters
+    ----------
+    source
+        Transformed by IPython.
+    filename
+        What tracebacks call it; the source is found under it.
+    outputs
+        Names that are offered; whether each has to be bound: what is bound in the notebook may be left so.
+    flags
+        Of `__future__` imports that earlier cells made.
+    """
+
+    def __init__(
+        self, source: str, filename: str, outputs: Mapping[str, bool] | None = None, flags: int = 0
+    ) -> None:
+        self.source = source
+        self.filename = filename
+        self.outputs = dict(outputs or {})
+        self.flags = flags
+
+    def __call__(self, captured: Opened | Frozen, /, **overrides: Any) -> Offered:
+        host = _host()
+        if isinstance(captured, Frozen):  # a call in this process
+            with pickling.given(value_here(context.submitter())):
+                captured = captured.thawed()
+        assert isinstance(captured, Opened)
+        namespace = captured.namespace()
+        for module in (*captured.modules.values(), *captured.submodules):
+            _import(module, must=module not in captured.submodules)
+        namespace.update({name: sys.modules[module] for name, module in captured.modules.items()})
+        namespace.update(captured.values)
+        namespace.update(overrides)
+        with _swapped(host, namespace):
+            value = self._executed(host, namespace)
+            for name in [name for name, must in self.outputs.items() if must and name not in namespace]:
+                raise NameError(f"name {name!r} is wanted by -o, but the cell did not bind it", name=name)
+            return Offered(value, {name: namespace[name] for name in self.outputs if name in namespace})
+
+    def _executed(self, host: Host, namespace: dict[str, Any]) -> Any:
+        body, last = self._compiled()
+
+        async def in_loop() -> Any:
+            for code in filter(None, (body, last)):
+                value = eval(code, namespace)
+                value = await value if _awaits(code) else value
+            return value if last else None
+
+        if _awaits(body) or (last and _awaits(last)):
+            value = asyncio.run(in_loop()) if host.is_worker else context.finished(in_loop())
+        else:
+            exec(body, namespace)
+            value = eval(last, namespace) if last else None
+        if value is not None and host.is_worker and not _is_silenced(self.source):
+            _display(host.shell, value)
+        return value
+
+    def _compiled(self) -> tuple[types.CodeType, types.CodeType | None]:
+        """All but a last expression, and the last expression."""
+        lines = self.source.splitlines(keepends=True)
+        # without a time stamp linecache never compares the entry with a file
+        linecache.cache[self.filename] = (len(self.source), None, lines, self.filename)
+        flags = self.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        tree = compile(self.source, self.filename, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        body = compile(tree, self.filename, "exec", flags, dont_inherit=True)
+        if last is None:
+            return body, None
+        flags |= body.co_flags & FUTURE
+        expression = ast.Expression(last.value)
+        return body, compile(expression, self.filename, "eval", flags, dont_inherit=True)
+
+
+def _host() -> Host:
+    if not _hosts:
+        raise RuntimeError(
+            "a cell is executed in an IPython shell, and there is none here that has loaded nbtasks: "
+            "use a notebook or a terminal IPython with %load_ext nbtasks"
+        )
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("a cell is executed in the main thread only: use .delay()")
+    return _hosts[-1]
+
+
+def _import(module: str, must: bool) -> None:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        if must:
+            raise
+
+
+def _awaits(code: types.CodeType) -> bool:
+    """Whether there is an `await` in it: evaluated, it gives a coroutine."""
+    return bool(code.co_flags & inspect.CO_COROUTINE)
+
+
+def _is_silenced(source: str) -> bool:
+    """Whether it ends in a semicolon."""
+    last = ""
+    try:
+        for token in tokenize.generate_tokens(StringIO(source).readline):
+            if token.type in (tokenize.OP, tokenize.NAME, tokenize.NUMBER, tokenize.STRING):
+                last = token.string
+    except tokenize.TokenError:
+        return False
+    return last == ";"
+
+
+def _display(shell: Any, value: Any) -> None:
+    """As the shell would, but for keeping it in `_` and `Out`, where it would live on."""
+    hook = shell.displayhook
+    data, metadata = shell.display_formatter.format(value)
+    if data:
+        hook.start_displayhook()
+        hook.write_output_prompt()
+        hook.write_format_data(data, metadata)
+        hook.finish_displayhook()
+
+
+# -- the shell ------------------------------------------------------------------------------------------
+
+
+class _Main:
+    """What the shell, and `sys.modules`, take for the module of the cell's names."""
+
+    __spec__ = None
+    __name__ = "__main__"
+
+
+@contextmanager
+def _swapped(host: Host, namespace: dict[str, Any]) -> Iterator[None]:
+    shell = host.shell
+    before, module, main = shell.user_ns, shell.user_module, sys.modules.get("__main__")
+    for name in shell.user_ns_hidden:
+        if name in before:
+            namespace.setdefault(name, before[name])  # get_ipython, Out and the like
+    own = _Main()
+    own.__dict__ = namespace
+    shell.user_ns, shell.user_module = namespace, own
+    sys.modules["__main__"] = own  # type: ignore[assignment]
+    try:
+        with _nobody_answers(shell) if host.is_worker else nullcontext():
+            yield
+    finally:
+        shell.user_ns, shell.user_module = before, module
+        if main is not None:
+            sys.modules["__main__"] = main
+
+
+@contextmanager
+def _nobody_answers(shell: Any) -> Iterator[None]:
+    """Refuse what would wait for somebody at a keyboard."""
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(
+            "nobody can answer in a run, so it has no input(), %debug or breakpoint(): let a name of the "
+            "notebook hold the answer; run.rerun(here=True) runs the cell where %debug works"
+        )
+
+    tables = shell.magics_manager.magics.values()
+    magics = [table.get("debug") for table in tables]
+    before = builtins.input, getpass.getpass, sys.breakpointhook
+    builtins.input = getpass.getpass = sys.breakpointhook = refuse
+    for table in tables:
+        table["debug"] = refuse
+    try:
+        yield
+    finally:
+        builtins.input, getpass.getpass, sys.breakpointhook = before
+        for table, magic in zip(tables, magics, strict=True):
+            table["debug"] = magic

@@ -1,0 +1,92 @@
+"""A cell with a snapshot of names, as a task: each call runs it with the names as they were."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from inspect import Parameter, Signature
+from typing import Any, NamedTuple
+
+from nbtasks.cell.execution import Cell
+from nbtasks.cell.snapshot import Snapshot
+from nbtasks.pickling import Frozen
+from nbtasks.pickling.offered import value_in
+from nbtasks.tasks.definition import Task
+from nbtasks.tasks.mapping import Calls
+from nbtasks.tasks.options import Options
+from nbtasks.tasks.packing import Call
+
+
+class CellTask(Task[Cell]):
+    """Its parameters are the names that the cell reads; each has the value that was captured.
+
+    Parameters
+    ----------
+    snapshot
+        What travels; later changes to the notebook's values must not reach it, see `Snapshot.kept`.
+    reads
+        The names that a call may replace.
+    given
+        Options of the task; `name` is one of them.
+    """
+
+    def __init__(self, cell: Cell, snapshot: Snapshot, reads: Iterable[str], **given: Any) -> None:
+        self._names = _Names(snapshot.frozen, snapshot.shown(), frozenset(reads))
+        version = hashlib.blake2b(cell.source.encode(), digest_size=6).hexdigest()
+        super().__init__(cell, key=f"cell:{given['name']}", version=version, **given)
+
+    @property
+    def _signature(self) -> Signature:
+        return _SIGNATURE
+
+    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        if args:
+            raise TypeError(f"{self.name}() takes names of its cell as keyword arguments, not {args[0]!r}")
+        if unknown := sorted(kwargs.keys() - self._names.reads):
+            known = ", ".join(sorted(self._names.reads)) or "none"
+            raise TypeError(f"the cell of {self.name}() reads no name {unknown[0]!r}; it reads {known}")
+        return (self._names.frozen,), kwargs, {**self._names.shown, **kwargs}
+
+    def _calls(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _CellCalls:
+        self._bound(args, kwargs)
+        return _CellCalls(self, Calls(self.name, _SIGNATURE, args, kwargs))
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run it here and now, in the shell of this process."""
+        return value_in(super().__call__(*args, **kwargs))
+
+    def _copy(self, fn: Any, chosen: Options) -> Task[Any]:
+        copy = super()._copy(fn, chosen)
+        copy.__dict__["_names"] = self._names
+        return copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "names": self._names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._names = state["names"]
+
+
+class _Names(NamedTuple):
+    """Of one cell."""
+
+    frozen: Frozen
+    shown: dict[str, Any]  # parameters, for people
+    reads: frozenset[str]  # what a call may replace
+
+
+class _CellCalls(Calls):
+    """Calls, each with the snapshot."""
+
+    def __init__(self, task: CellTask, calls: Calls) -> None:
+        self.number = calls.number
+        self._task = task
+        self._calls = calls
+
+    def __iter__(self) -> Iterator[Call]:
+        for _, kwargs, _ in self._calls:
+            yield self._task._bound((), kwargs)
+
+
+_SIGNATURE = Signature([Parameter("names", Parameter.VAR_KEYWORD)])
