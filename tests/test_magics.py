@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
+from nbtasks.cell import execution
 from nbtasks.core.messages import Moment, RunInfo, Spec
 from nbtasks.jupyter import display
 from nbtasks.jupyter.magics import VERBS, bounds
+from nbtasks.pickling import offered
 from nbtasks.run import Run, RunList
-from tests.homes import environment
+from tests.shells import fresh_shell
 
 ID = "01990000-0000-7000-8000-0000000000ab"
 
@@ -26,12 +27,8 @@ ID = "01990000-0000-7000-8000-0000000000ab"
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[InteractiveShell]:
     """A shell of its own, in a home where no broker runs."""
-    with environment({"NBTASKS_HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}):
-        hook = sys.displayhook
-        shell = InteractiveShell()
+    with fresh_shell(tmp_path) as shell:
         yield shell
-        sys.displayhook = hook
-        shell.history_manager.end_session()
 
 
 @pytest.fixture
@@ -47,6 +44,11 @@ def everything_registered(shell: InteractiveShell) -> tuple[Any, ...]:
         sorted(shell.magics_manager.magics["line"]),
         shell.magics_manager.magics["line"].get("nbtasks"),
         shell.magics_manager.registry.get("NbtasksMagics"),
+        sorted(shell.magics_manager.magics["cell"]),
+        shell.magics_manager.registry.get("CellMagics"),
+        {event: list(callbacks) for event, callbacks in shell.events.callbacks.items()},
+        list(offered.takers),
+        list(execution._hosts),
         list(shell.Completer.custom_matchers),
         {kind: dict(formatter.type_printers) for kind, formatter in formatters.items()},
     )
@@ -107,7 +109,7 @@ def test_reloading_registers_each_thing_once(loaded: InteractiveShell) -> None:
     loaded.run_line_magic("reload_ext", "nbtasks")
     loaded.run_line_magic("reload_ext", "nbtasks")
 
-    assert len(loaded.Completer.custom_matchers) == 1
+    assert len(loaded.Completer.custom_matchers) == 2
     assert "nbtasks" in loaded.magics_manager.magics["line"]
     loaded.run_line_magic("unload_ext", "nbtasks")
     assert not loaded.Completer.custom_matchers
@@ -154,6 +156,7 @@ def test_the_help_names_every_verb(loaded: InteractiveShell) -> None:
         "logs",
         "logs a b",
         "cancel",
+        "attach",
     ],
 )
 def test_wrong_usage_is_a_usage_error(loaded: InteractiveShell, line: str) -> None:

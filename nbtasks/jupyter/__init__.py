@@ -19,11 +19,12 @@ _undo: WeakKeyDictionary[InteractiveShell, list[Callable[[], None]]] = WeakKeyDi
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """What `%load_ext nbtasks` does; nothing if it was done already."""
-    from nbtasks.jupyter import completion, display, interrupts, magics, terminal, widgets
+    from nbtasks.jupyter import cells, completion, display, interrupts, magics, terminal, widgets
 
     if shell not in _undo:
         _undo[shell] = [
             magics.register(shell),
+            cells.register(shell),
             completion.register(shell),
             display.register(shell),
             interrupts.register(shell),

@@ -18,24 +18,26 @@ from IPython.core.completer import (
 
 from nbtasks.core.states import State
 from nbtasks.errors import NbtasksError
-from nbtasks.jupyter import session
+from nbtasks.jupyter import completion_cells, session
 from nbtasks.jupyter.magics import VERBS
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 IDS_MAX = 50
-TAKES_RUN = {"logs", "cancel"}
+TAKES_RUN = {"logs", "cancel", "attach", "collect"}
 
 
 def register(shell: InteractiveShell) -> Callable[[], None]:
-    """Add the matcher to `shell`; returns what takes it away."""
+    """Add the matchers to `shell`; returns what takes them away."""
     matchers = shell.Completer.custom_matchers
-    matchers.append(match)
+    ours = [match, completion_cells.matcher(shell)]
+    matchers += ours
 
     def take_back() -> None:
-        if match in matchers:
-            matchers.remove(match)
+        for one in ours:
+            if one in matchers:
+                matchers.remove(one)
 
     return take_back
 

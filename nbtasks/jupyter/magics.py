@@ -8,25 +8,38 @@ from __future__ import annotations
 import os
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
+from IPython.display import display
 from IPython.utils.process import arg_split  # type: ignore[attr-defined]  # a re-export
 
 from nbtasks import views
 from nbtasks.errors import NbtasksError
-from nbtasks.jupyter import session
+from nbtasks.jupyter import offers, session
 from nbtasks.jupyter.display import BoardView, RunTable
 from nbtasks.run import Run
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-VERBS = ("start", "stop", "status", "workers", "board", "runs", "logs", "cancel", "prune")
-TAKES_WORDS = {"workers", "logs", "cancel"}
+VERBS = (
+    "start",
+    "stop",
+    "status",
+    "workers",
+    "board",
+    "runs",
+    "logs",
+    "cancel",
+    "attach",
+    "collect",
+    "prune",
+)
+TAKES_WORDS = {"workers", "logs", "cancel", "attach", "collect"}
 POOL_WORKERS = min(4, os.cpu_count() or 1)  # of a pool whose size nobody said
 WORKERS_MAX = 1000  # a typing error must not fill the machine
 
@@ -41,7 +54,7 @@ class NbtasksMagics(Magics):
         "words",
         nargs="*",
         metavar="WORD",
-        help="workers: N or A..B; logs, cancel: a run, as its id, an end of its id or the name of a variable",
+        help="workers: N or A..B; elsewhere a run: its id, an end of its id or the name of a variable",
     )
     @argument("-w", "--workers", type=int, metavar="N", help="start: workers of the pool, started on demand")
     @argument(
@@ -75,6 +88,8 @@ class NbtasksMagics(Magics):
         runs             list runs, newest first (--state, --task, --tag, --limit)
         logs RUN         show again what a run printed and drew (--follow: until it has ended)
         cancel RUN...    cancel runs: what waits at once, what runs by an interrupt, then by a kill
+        attach RUN...    show runs here, live
+        collect [RUN...] assign the names of -o that are there; of any run if it is named
         prune            remove finished runs (--older-than, --larger-than, --dry-run; else by the settings)
         """
         if not line.strip():
@@ -149,6 +164,17 @@ class NbtasksMagics(Magics):
         session.running().cancel([run.id for run in found])
         print(f"asked to cancel {views.many(len(found), 'run')}")
 
+    def _on_attach(self, arguments: Namespace) -> None:
+        if not arguments.words:
+            raise UsageError("%nbtasks attach takes runs: their ids, ends of their ids, or variables")
+        for run in [run for word in arguments.words for run in self._runs(word)]:
+            display(run)
+
+    def _on_collect(self, arguments: Namespace) -> None:
+        assert self.shell is not None
+        runs = [run for word in arguments.words for run in self._runs(word)] if arguments.words else None
+        print("\n".join(offers.of(self.shell).collect(runs)) or "no names are awaited")
+
     def _on_prune(self, arguments: Namespace) -> None:
         older, larger = arguments.older_than, arguments.larger_than
         if not (older or 0) >= 0 or (larger or 0) < 0:
@@ -206,16 +232,31 @@ def pool_words(least: int, most: int) -> str:
 
 def register(shell: InteractiveShell) -> Callable[[], None]:
     """Give `shell` the magic; returns what puts back a magic of that name that was there before."""
+    return added(shell, NbtasksMagics, "line", ("nbtasks",))
+
+
+def added(
+    shell: InteractiveShell, kind: type[Magics], where: str, names: Sequence[str]
+) -> Callable[[], None]:
+    """Give `shell` these magics; returns what puts back what was there before.
+
+    Parameters
+    ----------
+    where
+        "line" or "cell".
+    """
     manager = shell.magics_manager
-    lines, registry = manager.magics["line"], manager.registry
-    before = lines.get("nbtasks"), registry.get(NbtasksMagics.__name__)
-    shell.register_magics(NbtasksMagics)
-    ours = lines["nbtasks"]
+    table, registry = manager.magics[where], manager.registry
+    before = {name: table.get(name) for name in names}
+    registered = registry.get(kind.__name__)
+    shell.register_magics(kind)
+    ours = {name: table[name] for name in names}
 
     def take_back() -> None:
-        if lines.get("nbtasks") is ours:
-            _restore(lines, "nbtasks", before[0])
-            _restore(registry, NbtasksMagics.__name__, before[1])
+        for name in names:
+            if table.get(name) is ours[name]:
+                _restore(table, name, before[name])
+                _restore(registry, kind.__name__, registered)
 
     return take_back
 
