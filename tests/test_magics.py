@@ -13,8 +13,10 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
+from nbtasks import pickling
 from nbtasks.cell import execution
 from nbtasks.core.messages import Moment, RunInfo, Spec
+from nbtasks.core.payload import Payload
 from nbtasks.jupyter import display
 from nbtasks.jupyter.magics import VERBS, bounds
 from nbtasks.pickling import offered
@@ -79,6 +81,15 @@ class Answers:
     def info(self, run: str) -> RunInfo:
         assert run == self._info.run
         return self._info
+
+    def value(self, run: str) -> bytes:
+        return pickling.dumps(None)
+
+    def unpack(self, body: bytes) -> Payload:
+        return Payload([body])
+
+    def output(self, run: str, after: int = 0) -> list[bytes]:
+        return []
 
 
 # -- loading ------------------------------------------------------------------------------------------

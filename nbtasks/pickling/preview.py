@@ -10,6 +10,7 @@ from typing import Any
 
 from nbtasks.core.payload import Payload
 from nbtasks.pickling import serializers
+from nbtasks.pickling.offered import Offered, value_in
 
 PREVIEW_BYTES_MAX = 64 * 1024  # of a pickle that is looked into
 PREVIEW_CHARACTERS_MAX = 300
@@ -22,9 +23,11 @@ _repr.maxstring = _repr.maxother = 120
 
 
 class _Plain(pickle.Unpickler):
-    """Knows numbers, texts and the containers of these."""
+    """Knows numbers, texts and the containers of these, and what a cell offers."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == (Offered.__module__, Offered.__qualname__):
+            return Offered
         if (module, name) == ("builtins", "complex"):
             return complex
         raise pickle.UnpicklingError(f"{module}.{name} is not plain")
@@ -39,4 +42,5 @@ def preview(body: Payload) -> str:
         value = json.loads(stream) if is_json else _Plain(io.BytesIO(stream)).load()
     except Exception:
         return ""  # whatever asks for the value says why
+    value = value_in(value)
     return "" if value is None else _repr.repr(value)[:PREVIEW_CHARACTERS_MAX]

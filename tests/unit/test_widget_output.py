@@ -17,7 +17,7 @@ from nbtasks.jupyter.widgets.board_card import BoardCard
 from nbtasks.jupyter.widgets.cards import Card
 from nbtasks.jupyter.widgets.run_card import RunCard
 from nbtasks.jupyter.widgets.writer import TICK_S
-from nbtasks.pickling import dumps, preview
+from nbtasks.pickling import Offered, dumps, preview
 from nbtasks.run import Run
 from nbtasks.run.replay import replayed
 from tests.system.waiting import until
@@ -253,6 +253,10 @@ def test_a_plain_result_is_shown_when_the_run_is_over(
 )
 def test_a_preview_is_of_plain_values_alone(value: Any, text: str) -> None:
     assert preview(Payload([dumps(value)])) == text
+
+
+def test_a_preview_of_a_cell_is_that_of_its_last_expression() -> None:
+    assert preview(Payload([dumps(Offered(42, {"df": [1]}))])) == "42"
 
 
 def test_a_preview_runs_no_code_and_reads_nothing_large() -> None:
