@@ -51,7 +51,7 @@ LISTING_S = 0.5  # after which a listing is answered with what it found so far
 _INFO = (
     "SELECT run.seq, run.id, run.spec, run.submitted, run.parameters, run.parent, state.state, "
     "state.message, state.at, state.history, state.attempts, state.worker, run.name, state.chunks, "
-    "(SELECT coalesce(sum(length(body)), 0) FROM output WHERE output.seq = run.seq) "
+    "state.attempt, (SELECT coalesce(sum(length(body)), 0) FROM output WHERE output.seq = run.seq) "
     "FROM run JOIN state USING (seq) WHERE"
 )
 
@@ -320,7 +320,7 @@ class Queries:
 
     def _info(self, row: tuple[Any, ...]) -> RunInfo:
         _, run, key, submitted, parameters, parent, state, message, at, history, attempts, worker, *rest = row
-        name, chunks, size = rest
+        name, chunks, attempt, size = rest
         return RunInfo(
             run=run,
             spec=self._specs.of(key),
@@ -336,6 +336,7 @@ class Queries:
             output_bytes=size,
             own_name=name,
             chunks=chunks,
+            attempt=attempt,
         )
 
 

@@ -224,10 +224,11 @@ def _task_counts(tallies: list[Tally], rest: Tally) -> list[TaskCounts]:
 # -- a run in few bytes --------------------------------------------------------------------------------
 
 
-def steps(history: tuple[object, ...], attempts: tuple[Attempt, ...]) -> int:
+def steps(run: RunRecord | RunInfo) -> int:
     """A number that grows with each change of a run that observers are told; read from its row alone."""
-    told = (attempt.progress.number for attempt in attempts if attempt.progress)
-    return len(history) + sum(2 if attempt.end else 1 for attempt in attempts) + sum(told)
+    told = (attempt.progress.number for attempt in run.attempts if attempt.progress)
+    # an assignment is told of by nobody, but with it the chunks of output are counted anew
+    return run.attempt + len(run.history) + sum(2 if a.end else 1 for a in run.attempts) + sum(told)
 
 
 def _cut(message: str) -> str:
@@ -268,14 +269,14 @@ def row_of_info(r: RunInfo) -> BoardRow:
 
 def changed_of_record(r: RunRecord) -> RunChanged:
     return RunChanged(
-        r.run, steps(r.history, r.attempts), r.state.value, _cut(r.message), r.submitted, r.at,
+        r.run, steps(r), r.state.value, _cut(r.message), r.submitted, r.at,
         *_times(r.attempts), len(r.attempts), _label(r.history), _progress(r.attempts), r.chunks,
     )  # fmt: skip
 
 
 def changed_of_info(r: RunInfo) -> RunChanged:
     return RunChanged(
-        r.run, steps(r.history, r.attempts), r.state, _cut(r.message), r.submitted, r.at,
+        r.run, steps(r), r.state, _cut(r.message), r.submitted, r.at,
         *_times(r.attempts), len(r.attempts), _label(r.history), _progress(r.attempts), r.chunks,
     )  # fmt: skip
 

@@ -144,6 +144,7 @@ class RunInfo(Part, frozen=True):
     output_bytes: int = 0
     own_name: str = ""  # "": its task's
     chunks: int = 0  # recorded of the newest assignment
+    attempt: int = 0  # the number of that assignment
 
     @property
     def name(self) -> str:

@@ -189,4 +189,5 @@ class Disk:
         return RunInfo(
             row.run, row.spec, row.submitted, "{}", row.parent, row.state.value, row.message, row.at,
             row.history, row.attempts, row.worker, own_name=row.terms.name, chunks=row.chunks,
+            attempt=row.attempt,
         )  # fmt: skip
