@@ -19,7 +19,7 @@ from nbtasks.cell import execution
 from nbtasks.core.messages import Moment, RunInfo, Spec
 from nbtasks.core.payload import Payload
 from nbtasks.jupyter import display
-from nbtasks.jupyter.magics import VERBS, bounds
+from nbtasks.jupyter.magics import VERBS, bounds, words_of
 from nbtasks.pickling import offered
 from nbtasks.run import Run, RunList
 from tests.shells import fresh_shell
@@ -207,6 +207,15 @@ def completions(shell: InteractiveShell, line: str) -> list[str]:
     shell.Completer.use_jedi = False  # it has its own results, and nothing to do with ours
     with provisionalcompleter():
         return [found.text for found in shell.Completer.completions(line, len(line))]
+
+
+@pytest.mark.feature("N1")
+def test_a_line_may_end_in_a_comment(loaded: InteractiveShell) -> None:
+    with capture_output() as captured:
+        loaded.run_line_magic("nbtasks", "stop   # what waits is kept")
+
+    assert captured.stdout.startswith("no broker runs")
+    assert words_of("workers 2 --env A=#b  # c") == ["workers", "2", "--env", "A=#b"]
 
 
 def test_verbs_are_completed(loaded: InteractiveShell) -> None:

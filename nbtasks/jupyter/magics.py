@@ -5,6 +5,7 @@ Whatever the user got wrong, and a broker that is not there, is a `UsageError`: 
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from argparse import Namespace
@@ -95,7 +96,7 @@ class NbtasksMagics(Magics):
         if not line.strip():
             raise UsageError(f"%nbtasks takes a verb: {', '.join(VERBS)}; %nbtasks? says what each does")
         # intermixed: argparse alone takes no words behind an option
-        arguments = self.nbtasks.parser.parse_intermixed_args(arg_split(line))
+        arguments = self.nbtasks.parser.parse_intermixed_args(words_of(line))
         if arguments.verb not in TAKES_WORDS and arguments.words:
             word = arguments.words[0]
             hint = f"; write -w {word}" if arguments.verb == "start" and word[:1].isdigit() else ""
@@ -194,6 +195,11 @@ class NbtasksMagics(Magics):
         if len(word) < views.ID_CHARACTERS:
             word = views.match_id(word, (str(run.id) for run in client.runs(limit=views.SEARCH_MAX)))
         return [client.get_run(word)]
+
+
+def words_of(line: str) -> list[str]:
+    """The words up to a `#`, so that a line of a magic can be explained as one of Python can."""
+    return list(itertools.takewhile(lambda word: not word.startswith("#"), arg_split(line)))
 
 
 def bounds(text: str, least: int | None = None) -> tuple[int, int]:
