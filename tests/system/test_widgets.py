@@ -165,6 +165,22 @@ def test_the_filter_finds_a_run_that_no_event_tells_of(page: Page, client: Any) 
     until(lambda: rows() == [str(old.id)], "the old run is found")
 
 
+def test_a_filtered_board_shows_the_last_change_too(page: Page, client: Any) -> None:
+    kept, gone = (nbtasks.task(tasks.double).delay(number) for number in (1, 2))
+    model = model_of(widgets.view_of_board(client))
+    [card] = deck._deck[-1].cards
+    card.face._handle_custom_msg({"do": "filter", "text": "pending"}, [])
+
+    def found() -> list[str]:
+        value = page.updates(model)[-1] if page.updates(model) else {}
+        return [row["id"] for row in value["rows"]] if value.get("filter") == "pending" else []
+
+    until(lambda: set(found()) == {str(kept.id), str(gone.id)}, "both are found")
+    gone.cancel()  # too soon after that look for another, and nothing changes afterwards
+
+    until(lambda: found() == [str(kept.id)], "what does not fit any more is gone")
+
+
 def test_a_board_lives_through_a_restart_of_the_broker(page: Page, client: Any) -> None:
     double = nbtasks.task(tasks.double)
     double.map(range(20), deferred=True)

@@ -150,6 +150,7 @@ class BoardCard(Card):
             self._found, self._found_for = None, ""
             return
         if wanted == self._found_for and now_s < self._found_s + FOUND_S:
+            self.changed()  # what has changed since the last look is seen by the next, which may be the last
             return
         try:
             self._found = find(self.client, wanted, self._seen)
