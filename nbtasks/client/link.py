@@ -197,8 +197,8 @@ class Link:
         with self._lock:
             if name not in self._observers:
                 self._listen_to(name, True)
-                self._perform(self._machine.observe(name, clock.now()))
             self._observers.setdefault(name, []).append(look)
+            self._perform(self._machine.observe(name, clock.now()))
             self._wake_thread()
 
     def unobserve(self, name: RunId, look: Look) -> None:

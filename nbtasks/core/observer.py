@@ -61,8 +61,9 @@ class Observer:
         return len(self._subjects)
 
     def observe(self, name: RunId, now: Now) -> None:
-        """Ask at once, then listen."""
-        self._subjects.setdefault(name, _Subject(now.mono_s))
+        """Ask at once, then listen; again for each that looks, as there may be no news that would tell it."""
+        subject = self._subjects.setdefault(name, _Subject(now.mono_s))
+        subject.ask_at, subject.pause_s, subject.seen = now.mono_s, SILENT_S, None
 
     def forget(self, name: RunId) -> int:
         """Nobody looks any more; returns the number of a question that needs no answer now, or 0."""

@@ -49,6 +49,17 @@ def test_who_begins_to_look_asks_at_once() -> None:
     assert questions(client.observe("r", at(0))) == [m.GetRun(2, "r")]
 
 
+def test_who_looks_second_is_told_what_the_first_knows() -> None:
+    client = looking()
+    client.handle(m.BoardFound(1, board(7)), at(1))
+
+    asked = questions(client.observe(BOARD_NAME, at(1)))
+    told = seen(client.handle(m.BoardFound(2, board(7)), at(1)))
+
+    assert asked == [m.GetBoard(2)]
+    assert told == [board(7)]
+
+
 def test_who_looks_before_there_is_a_broker_asks_when_there_is_one() -> None:
     client = Client(HELLO_CLIENT)
     client.tick(at(0))

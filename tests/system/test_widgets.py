@@ -215,6 +215,19 @@ def test_observers_agree_and_hear_nothing_after_they_closed(client: Any) -> None
     assert client.board().counts == {"COMPLETED": 2}
 
 
+def test_whoever_looks_second_is_told_what_nothing_changes(client: Any) -> None:
+    run = nbtasks.task(tasks.double).delay(1)
+    boards: list[list[Board]] = [[], []]
+    changes: list[list[RunChanged]] = [[], []]
+
+    for board, change in zip(boards, changes, strict=True):
+        looks = client.observe_board(board.append), client.observe_run(str(run.id), change.append)
+        until(lambda board=board: board and board[-1].counts == {"PENDING": 1}, "the board is seen")
+        until(lambda change=change: change and change[-1].state == "Pending", "the run is seen")
+
+    assert all(look.is_open for look in looks)
+
+
 def test_what_two_threads_tell_is_seen_in_order(client: Any) -> None:
     seen: list[int] = []
     observation = client.observe_board(lambda board: seen.append(board.number) if board else None)
