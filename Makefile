@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LAB_STAMP := $(VENV)/.installed-lab
 BENCH_STAMP := $(VENV)/.installed-bench
+BROWSER_STAMP := $(VENV)/.installed-browser
 
-.PHONY: help demo test features soak docs lab check bench bench-board sim fresh clean
+.PHONY: help demo test features soak docs screenshots lab check bench bench-board sim fresh clean
 
 help:
 	@echo "make demo          run the quick-start notebook in a real kernel, with live progress here"
@@ -20,6 +21,7 @@ help:
 	@echo "make sim SEEDS=n   run n seeds of the simulator"
 	@echo "make soak S=n      kill workers, pools and brokers under load for n seconds"
 	@echo "make docs          write the API reference into build/docs"
+	@echo "make screenshots   pictures of a notebook, light and dark, into build/screenshots"
 	@echo "make bench         measure beside other systems; AGAINST=commit compares with that commit"
 	@echo "make bench-board   what a live board costs the notebook that shows it"
 	@echo "make fresh         clone HEAD, then do there what a newcomer does"
@@ -35,6 +37,12 @@ $(BENCH_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	@touch $@
 
+# JupyterLab and Playwright, and a browser: one that is here, else Debian's.
+$(BROWSER_STAMP): $(STAMP) tests/browser/chromium.py
+	$(BIN)/python -m pip install --quiet -e '.[browser]'
+	$(BIN)/python -m tests.browser.chromium
+	@touch $@
+
 $(LAB_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet -e '.[lab]'
 	@touch $@
@@ -43,13 +51,13 @@ demo: $(STAMP)
 	$(BIN)/python -m tests.demo
 
 # What needs no processes of ours keeps two cores busy; tests with real processes mostly wait, one at a time.
-test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/system
-	$(BIN)/python -m pytest tests/system
+test: $(BROWSER_STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/system --ignore=tests/browser
+	$(BIN)/python -m pytest tests/system tests/browser
 	$(BIN)/python -m pytest -p tests.notebook_home --nbval --nbval-current-env --nbval-cell-timeout 120 \
 	    --nbval-sanitize-with tests/nbval.cfg notebooks
 
-features: $(STAMP)
+features: $(BROWSER_STAMP)
 	$(BIN)/python -m pytest -q -p tests.features -m feature
 
 check: $(STAMP)
@@ -68,6 +76,9 @@ sim: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m pdoc --docformat numpy -o build/docs nbtasks
+
+screenshots: $(BROWSER_STAMP)
+	$(BIN)/python -m tests.browser.shots
 
 soak: $(STAMP)
 	$(BIN)/python -m tests.soak --seconds $(S)
