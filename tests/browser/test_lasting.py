@@ -1,0 +1,59 @@
+"""What is left of a run when its page is closed or loaded again, or its kernel restarted."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.cells import START
+from tests.browser.lab import Lab
+from tests.browser.notebook import HANG_MS, Notebook
+
+pytestmark = pytest.mark.timeout(4 * HANG_MS / 1000)
+
+
+@pytest.mark.feature("N4", "N5")
+def test_a_widget_lives_on_in_a_page_that_is_loaded_again(notebook: Notebook, lab: Lab) -> None:
+    notebook.run(START)
+    cell = notebook.run("run = hold.delay('reloaded')\nrun")
+    expect(cell.run_view("hold")).to_have_attribute("data-state", "RUNNING")
+    notebook.save()
+
+    notebook.load()
+
+    expect(cell.run_view("hold")).to_have_attribute("data-state", "RUNNING")
+    lab.touch("reloaded")
+    expect(cell.run_view("hold")).to_have_attribute("data-state", "COMPLETED")
+
+
+@pytest.mark.feature("N4")
+def test_output_is_kept_while_no_page_is_open(notebook: Notebook, lab: Lab) -> None:
+    notebook.run(START)
+    cell = notebook.run("run = hold.delay('closed')\nrun")
+    expect(cell.run_view("hold")).to_have_attribute("data-state", "RUNNING")
+    notebook.save()
+
+    notebook.close_tab()
+    lab.touch("closed")
+    notebook.open_tab()
+
+    expect(cell.run_view("hold")).to_have_attribute("data-state", "COMPLETED")
+    assert notebook.run("run.result()").text() == "'closed came'"
+    assert "waiting for closed" in notebook.run("run.show()").text()
+
+
+@pytest.mark.feature("N1", "N4")
+def test_a_result_is_collected_by_a_kernel_that_was_restarted(notebook: Notebook, lab: Lab) -> None:
+    notebook.run(START)
+    cell = notebook.run("run = hold.delay('restarted')\nrun")
+    expect(cell.run_view("hold")).to_have_attribute("data-state", "RUNNING")
+    run = notebook.run("print(run.id)").text().strip()
+
+    notebook.save()
+    notebook.restart_kernel()
+    assert {"text/plain", "text/html"} <= set(cell.outputs()[-1]["data"])
+    lab.touch("restarted")
+
+    notebook.run("%load_ext nbtasks\nimport nbtasks")
+    assert notebook.run(f"nbtasks.get_run('{run}').result()").text() == "'restarted came'"
+    assert "waiting for restarted" in notebook.run(f"%nbtasks logs {run}").text()
