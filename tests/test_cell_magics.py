@@ -138,6 +138,12 @@ def test_a_dry_run_tells_what_cannot_be_known(shell: InteractiveShell) -> None:
     assert "not known: " in text
 
 
+def test_the_line_of_the_magic_may_end_in_a_comment(shell: InteractiveShell) -> None:
+    text = printed(shell, "--dry-run -o b  # it is -o c otherwise", "b = 1")
+
+    assert text.splitlines()[-1] == "assigned when it is done: b"
+
+
 # -- in place -----------------------------------------------------------------------------------------
 
 

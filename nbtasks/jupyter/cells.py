@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import itertools
 import re
 import sys
 from argparse import Namespace
@@ -207,13 +208,13 @@ def _refuse_unbound(wanted: list[str], names: Names, captured: Capture) -> None:
 
 
 def _parsed(magic: Any, line: str) -> Namespace:
-    """The options on the line; what follows a comma belongs to the word before."""
+    """The options on the line, up to a `#`; what follows a comma belongs to the word before."""
     try:
         words = arg_split(re.sub(r",\s*$", "", line), posix=True)
     except ValueError as error:
         raise UsageError(f"{error}: {line}") from None
     merged: list[str] = []
-    for word in words:
+    for word in itertools.takewhile(lambda word: not word.startswith("#"), words):
         if merged and merged[-1].endswith(","):
             merged[-1] += word
         else:

@@ -56,3 +56,11 @@ def flaky():
 
 flaky.delay()
 """
+
+# A cell on a worker, until the file {} is there.
+OFFLOADED = """%%delay -n scaled -o total
+print("scaling")
+while not Path({!r}).exists():
+    time.sleep(0.02)
+total = 14 * factor
+"""
