@@ -34,8 +34,8 @@ def lab(broker_home: Path) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="package")
-def browser(lab: Lab) -> Iterator[Browser]:
-    with launched(lab.home) as browser:
+def browser(broker_home: Path) -> Iterator[Browser]:
+    with launched(broker_home.parent) as browser:
         yield browser
 
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from nbtasks.core.messages import Board, BoardRow, BoardWorker, RunChanged, TaskCounts
 from nbtasks.jupyter.widgets import faces, payloads
-from tests.browser.launching import context_of, launched
+from tests.browser.launching import context_of
 
 EVIL = "</style></script><script>window.evil=1</script><img src=x onerror=window.evil=1>'\"&"
 RUN = "01990000-0000-7000-8000-0000000000ab"
@@ -38,22 +38,16 @@ window.isDrawn = true;
 </script>"""
 
 
-@pytest.fixture(scope="module")
-def bare_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with launched(tmp_path_factory.mktemp("home")) as browser:
-        yield browser
-
-
 Draw = Callable[..., Page]
 
 
 @pytest.fixture
-def draw(bare_browser: Browser) -> Iterator[Draw]:
+def draw(browser: Browser) -> Iterator[Draw]:
     """Draws a widget in a page of so many pixels; nothing may have complained at the end."""
     contexts, complaints = [], []
 
     def draw_(kind: str, state: dict[str, Any], width: int = 900) -> Page:
-        contexts.append(context_of(bare_browser, width))
+        contexts.append(context_of(browser, width))
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         style = f"<style>{faces._CSS}</style>"
