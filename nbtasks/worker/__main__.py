@@ -77,13 +77,13 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     from tornado.ioloop import IOLoop
 
     from nbtasks import cell
+    from nbtasks.runners.signals import Interrupts
     from nbtasks.tasks import runlog
     from nbtasks.worker import capture, commands, progress, stacks
     from nbtasks.worker.agent import Agent
     from nbtasks.worker.app import WorkerApp
     from nbtasks.worker.collector import Collector
     from nbtasks.worker.executor import Executor
-    from nbtasks.worker.interrupts import Interrupts
     from nbtasks.worker.stream import ValueStream
     from nbtasks.worker.surroundings import Surroundings
 

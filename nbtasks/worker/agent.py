@@ -21,13 +21,13 @@ from nbtasks.core.codec import for_worker
 from nbtasks.core.messages import Leave, Message, OutputKept, Push
 from nbtasks.core.records import Break, Effects, Exit, MarkEnded, Read, Show
 from nbtasks.core.worker import Worker, stack_shown
+from nbtasks.runners.signals import Interrupts
 from nbtasks.wire import clock, connection, lock
 from nbtasks.wire.alive import is_alive
 from nbtasks.wire.connection import Connection
 from nbtasks.wire.marker import Marker
 from nbtasks.wire.sockets import PeerSockets
 from nbtasks.worker import stacks
-from nbtasks.worker.interrupts import Interrupts
 from nbtasks.worker.loglines import LogLines
 
 STAND_BACK_S = 0.005  # so long the agent leaves the sockets to a main thread that is at it

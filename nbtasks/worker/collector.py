@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
+from nbtasks.runners.signals import Interrupts
 from nbtasks.wire.spool import Spool
-from nbtasks.worker.interrupts import Interrupts
 
 CHUNK_BYTES = 64 * 1024  # of pending output, above which a chunk is made at once
 FLUSH_S = 0.25  # otherwise pending output waits so long for company

@@ -12,7 +12,7 @@ from typing import Any
 from ipykernel import zmqshell
 from IPython.core import interactiveshell
 
-from nbtasks.worker.interrupts import Interrupts
+from nbtasks.runners.signals import Interrupts
 
 
 def install(interrupts: Interrupts) -> None:

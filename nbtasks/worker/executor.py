@@ -25,6 +25,7 @@ from nbtasks.errors import NbtasksError
 from nbtasks.pickling import Offered
 from nbtasks.pickling.code import Code, load_code
 from nbtasks.pickling.offered import value_in
+from nbtasks.runners.signals import Interrupts
 from nbtasks.states import Returned
 from nbtasks.wire.blobs import Blobs
 from nbtasks.wire.marker import Marker
@@ -33,7 +34,6 @@ from nbtasks.worker.aftermath import Aftermath, Outcome, run_hooks_of
 from nbtasks.worker.agent import Agent
 from nbtasks.worker.cached import Cached
 from nbtasks.worker.collector import Collector
-from nbtasks.worker.interrupts import Interrupts
 from nbtasks.worker.loglines import LogLines
 from nbtasks.worker.namespaces import Namespaces
 from nbtasks.worker.stream import ValueStream

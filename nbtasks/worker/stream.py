@@ -18,7 +18,7 @@ import msgspec
 
 from nbtasks import pickling
 from nbtasks.core.streams import VALUES
-from nbtasks.worker.interrupts import Interrupts
+from nbtasks.runners.signals import Interrupts
 
 UNREAD_MAX = 256  # values, while somebody reads
 UNREAD_BYTES_MAX = 16 * 2**20  # while nobody does

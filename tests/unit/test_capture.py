@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from nbtasks.runners.signals import Interrupts
 from nbtasks.wire import spool
 from nbtasks.wire.spool import LAST_WORDS_BYTES_MAX, Spool
 from nbtasks.worker import collector
 from nbtasks.worker.collector import Collector
-from nbtasks.worker.interrupts import Interrupts
 
 
 class Journal:

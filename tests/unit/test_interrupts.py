@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from nbtasks.worker.interrupts import Interrupts
+from nbtasks.runners.signals import Interrupts
 
 RUN = ("run", 1)
 OTHER = ("other", 1)
