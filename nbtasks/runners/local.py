@@ -297,7 +297,8 @@ class LocalRun(Run, Course):
 
     def _end(self, cause: Cause, value: Any = None, error: BaseException | None = None) -> list[Any]:
         """Returns what has to be called without the lock."""
-        message = "" if error is None or cause is Cause.CANCELLED else _line(error.__cause__ or error)
+        said_by = error.__cause__ if error is not None and cause is Cause.CRASHED else error
+        message = "" if said_by is None or cause is Cause.CANCELLED else _line(said_by)
         if cause is Cause.TIMED_OUT:
             message = str(self._own_timeout)
         said, label = self._returned, ""

@@ -111,6 +111,16 @@ def test_a_failure_is_the_very_exception_and_retries_are_shown() -> None:
     assert isinstance(run.result(raise_on_failure=False), ValueError)
 
 
+def test_the_message_of_a_failure_is_that_of_the_error_not_of_its_cause() -> None:
+    @task
+    def fail() -> None:
+        raise ValueError("what it means") from KeyError("what it was")
+
+    run = fail.submit()
+
+    assert run.wait(HANG_S).message == "ValueError: what it means"
+
+
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
 def test_code_that_wants_out_of_the_interpreter_is_crashed_and_not_tried_again(error: BaseException) -> None:
     @task(retries=3)
