@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from nbtasks.pickling import allow_failure, quote
     from nbtasks.run import Run, RunList, as_completed, get_run, runs, wait
     from nbtasks.runners import ThreadPoolTaskRunner
+    from nbtasks.runners.processes import ProcessPoolTaskRunner
     from nbtasks.tasks import (
         Task,
         concurrency,
@@ -65,6 +66,7 @@ __all__ = [
     "NbtasksError",
     "NotPicklable",
     "Pool",
+    "ProcessPoolTaskRunner",
     "QueueFull",
     "Restarted",
     "ResultCorrupt",
@@ -112,6 +114,7 @@ _PARTS = {
     "pickling": {"allow_failure", "quote"},
     "run": {"Run", "RunList", "as_completed", "get_run", "runs", "wait"},
     "runners": {"ThreadPoolTaskRunner"},
+    "runners.processes": {"ProcessPoolTaskRunner"},
     "tasks": {
         "Task",
         "concurrency",

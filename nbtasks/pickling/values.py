@@ -180,10 +180,20 @@ def dump_arguments(
     NotPicklable
         The message names the argument.
     """
-    whole = (args, dict(kwargs))
     needs: list[Need] = []
+    return _dumped_call(args, kwargs, names, needs), needs
+
+
+def dump_values(args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Iterable[str] = ()) -> Payload:
+    """The same of a call without runs that stand for their values: those that are there travel as handles."""
+    return _dumped_call(args, kwargs, names, None)
+
+
+def _dumped_call(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Iterable[str], needs: list[Need] | None
+) -> Payload:
     try:
-        return dump(whole, needs), needs
+        return dump((args, dict(kwargs)), needs)
     except NotPicklable:
         raise  # it said itself why it cannot travel
     except Exception as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nbtasks.runners.local import Course, LocalRun
+from nbtasks.runners.course import Course
+from nbtasks.runners.local import LocalRun
 from nbtasks.runners.threads import TaskRunner, ThreadPoolTaskRunner, task_runner
 
 __all__ = ["Course", "LocalRun", "TaskRunner", "ThreadPoolTaskRunner", "task_runner"]

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, NoReturn
@@ -27,40 +27,9 @@ from nbtasks.errors import CancelledRun, CrashedRun, NotPicklable, TimedOut, Unk
 from nbtasks.run.handle import Run
 from nbtasks.run.moments import RunAttempt, RunProgress, RunState
 from nbtasks.run.streaming import rest_of
+from nbtasks.runners.course import Course, ProcessDied
 from nbtasks.runners.interrupts import Interrupted, Interruptible
 from nbtasks.states import Returned
-
-
-class Course:
-    """What a call tells while it goes on, and what it does between attempts; of a plain call: nothing."""
-
-    def began(self, attempt: int) -> None:
-        """User code of this attempt begins."""
-
-    def failed(self, error: Exception, pause_s: float) -> None:
-        """An attempt failed, and another one follows after a pause."""
-
-    def pause(self, pause_s: float) -> None:
-        """Let the time pass."""
-        time.sleep(pause_s)
-
-    def shielded(self) -> AbstractContextManager[None]:
-        """A block of ours that must not be interrupted."""
-        return nullcontext()
-
-    def timed_out(self, error: Exception) -> None:
-        """This error is that of our own time-out, not one of user code."""
-
-    def returned(self, state: Returned) -> None:
-        """User code says itself how the run ends."""
-
-    def progressed(self, done: float, total: float, text: str) -> None:
-        """User code says how far it is."""
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether somebody asked to end it."""
-        return False
 
 
 class LocalRun(Run, Course):
@@ -101,9 +70,10 @@ class LocalRun(Run, Course):
         self._values: list[Any] = []  # of a generator, so far
         self._returned: Returned | None = None
         self._never = never
+        self._is_elsewhere = False
         self._stop = Interruptible()
         self._stopped = threading.Event()
-        self._stop_async: Callable[[], object] | None = None
+        self._stop_async: Callable[[], object] | None = None  # called instead of an interrupt
         _local.runs[run] = self
 
     # -- the handle ---------------------------------------------------------------------------------------
@@ -175,8 +145,9 @@ class LocalRun(Run, Course):
     def cancel(self) -> None:
         """End the run: at once if it waits.
 
-        If it runs, it is interrupted before its next Python instruction, an async one where it awaits; code
-        that blocks outside of Python goes on until it returns. It cannot be killed.
+        If it runs in a thread, it is interrupted before its next Python instruction, an async one where it
+        awaits; code that blocks outside of Python goes on until it returns. A process of
+        `ProcessPoolTaskRunner` is interrupted whatever it does, and killed if it goes on.
         """
         with self._lock:
             state = State(self._moments[-1].state)
@@ -234,7 +205,8 @@ class LocalRun(Run, Course):
         try:
             value = self._stop.call(lambda: self._value_of(call(self)))
         except BaseException as error:
-            raised = error
+            # of what was raised elsewhere, the frames here are ours alone; those of the user are in its cause
+            raised = error.with_traceback(None) if self._is_elsewhere else error
         with self._lock:
             if self.state.is_final:
                 return  # it was cancelled before user code began
@@ -251,34 +223,24 @@ class LocalRun(Run, Course):
             return asyncio.run(self._awaited(self._all_of(made)))
         if inspect.isgenerator(made):
             for value in made:
-                self._yielded(value)
+                self.yielded(value)
             return self._values
         return made
 
-    def _yielded(self, value: Any) -> None:
-        self._values.append(value)
-        _local.ended()
-
     async def _all_of(self, generator: Any) -> list[Any]:
         async for value in generator:
-            self._yielded(value)
+            self.yielded(value)
         return self._values
 
     async def _awaited(self, coroutine: Any) -> Any:
         loop, own = asyncio.get_running_loop(), asyncio.current_task()
         assert own is not None
-        with self._lock:
-            # set before the run can be asked to stop without us
-            self._stop_async = partial(loop.call_soon_threadsafe, own.cancel)
-            is_stopped = self._stopped.is_set()
-        if is_stopped:
-            coroutine.close()
-            raise asyncio.CancelledError
         try:
-            return await coroutine
+            # what is left afterwards is asyncio's own, which an interrupt would break
+            with self.stopped_by(partial(loop.call_soon_threadsafe, own.cancel), lambda: None):
+                return await coroutine
         finally:
-            with self._lock:
-                self._stop_async = lambda: None
+            coroutine.close()  # if it was not to begin
 
     def _judged(self, error: BaseException) -> tuple[Cause, BaseException]:
         """As a worker judges: an interrupt that nobody asked for wanted out of the interpreter."""
@@ -289,7 +251,7 @@ class LocalRun(Run, Course):
             return Cause.CANCELLED, error
         if error is self._own_timeout:
             return Cause.TIMED_OUT, TimedOut(f"{self._where} {error}")
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        if isinstance(error, (KeyboardInterrupt, SystemExit, ProcessDied)):
             crashed = CrashedRun(f"{self._where} crashed: {_line(error)}")
             crashed.__cause__ = error
             return Cause.CRASHED, crashed
@@ -330,6 +292,31 @@ class LocalRun(Run, Course):
             self._move(Cause.STARTED)
             self._progress = None
             self._attempts.append(RunAttempt(attempt, "", os.getpid(), _now(), None, ""))
+
+    @contextmanager
+    def stopped_by(
+        self, stop: Callable[[], object], afterwards: Callable[[], object] | None = None
+    ) -> Iterator[None]:
+        with self._lock:
+            # set before the run can be asked to stop without it
+            self._stop_async = stop
+            is_stopped = self._stopped.is_set()
+        try:
+            if is_stopped:
+                raise Interrupted
+            yield
+        finally:
+            with self._lock:
+                self._stop_async = afterwards
+
+    def placed(self, pid: int) -> None:
+        with self._lock:
+            self._is_elsewhere = True
+            self._attempts[-1] = self._attempts[-1]._replace(pid=pid)
+
+    def yielded(self, value: Any) -> None:
+        self._values.append(value)
+        _local.ended()
 
     def timed_out(self, error: Exception) -> None:
         self._own_timeout = error

@@ -14,48 +14,42 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from nbtasks import context
 from nbtasks.core.states import StateType
 from nbtasks.run import Run, wait
-from nbtasks.runners.local import Course, LocalRun
+from nbtasks.runners.local import LocalRun
 
-Call = Callable[[Course], Any]
+Call = Callable[..., Any]  # of the course, and of the place where the body is executed if there is one
 
 
 class TaskRunner(Protocol):
-    """Executes runs in this process."""
+    """Executes runs."""
+
+    is_elsewhere: bool  # whether what it executes has to travel, and therefore to be pickled
 
     def submit(self, run: LocalRun, call: Call) -> None:
         """See that `run.execute(call)` happens, in the context of the caller; returns at once."""
 
 
-class ThreadPoolTaskRunner:
-    """Executes runs in threads; as a context manager, those that are submitted within the block.
+R = TypeVar("R", bound="LedByThreads")
 
-    At the end of the block it waits for its runs. If the block raised, those that have not started are
-    cancelled first.
 
-    Parameters
-    ----------
-    max_workers
-        How many runs at a time; else four more than there are CPUs, at most 32.
-    """
+class LedByThreads:
+    """What task runners have in common: each run has a thread of this process while it is executed."""
 
-    def __init__(self, max_workers: int | None = None) -> None:
-        if max_workers is not None and (isinstance(max_workers, bool) or not isinstance(max_workers, int)):
-            raise TypeError(f"max_workers is a whole number, not {max_workers!r}")
-        if max_workers is not None and max_workers < 1:
-            raise ValueError(f"max_workers is a number from 1 on, not {max_workers}")
-        self.max_workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
+    is_elsewhere = False
+
+    def __init__(self, max_workers: int) -> None:
+        self.max_workers = max_workers
         self._waiting: deque[tuple[LocalRun, Call, contextvars.Context]] = deque()
         self._changed = threading.Condition()
         self._threads = 0
         self._lent = 0
 
     def __repr__(self) -> str:
-        return f"ThreadPoolTaskRunner(max_workers={self.max_workers})"
+        return f"{type(self).__name__}(max_workers={self.max_workers})"
 
     def submit(self, run: LocalRun, call: Call) -> None:
         """See that `run.execute(call)` happens, in the context of the caller; returns at once."""
@@ -66,7 +60,7 @@ class ThreadPoolTaskRunner:
             self._waiting.append((run, call, contextvars.copy_context()))
             self._start_thread()
 
-    def __enter__(self) -> ThreadPoolTaskRunner:
+    def __enter__(self: R) -> R:
         block = _Block(self)
         block.token = _block.set(block)
         return self
@@ -79,7 +73,9 @@ class ThreadPoolTaskRunner:
             for run in list(block.runs):
                 if run.state.type is StateType.PENDING:
                     run.cancel()
-        wait(list(block.runs))
+        # a run that ends may have submitted more
+        while runs := [run for run in list(block.runs) if not run.state.is_final]:
+            wait(runs)
 
     # -- threads ------------------------------------------------------------------------------------------
 
@@ -120,6 +116,31 @@ class ThreadPoolTaskRunner:
         finally:
             with self._changed:
                 self._lent -= 1
+
+
+class ThreadPoolTaskRunner(LedByThreads):
+    """Executes runs in threads; as a context manager, those that are submitted within the block.
+
+    At the end of the block it waits for its runs. If the block raised, those that have not started are
+    cancelled first.
+
+    Parameters
+    ----------
+    max_workers
+        How many runs at a time; else four more than there are CPUs, at most 32.
+    """
+
+    def __init__(self, max_workers: int | None = None) -> None:
+        super().__init__(checked(max_workers) or min(32, (os.cpu_count() or 1) + 4))
+
+
+def checked(max_workers: int | None) -> int | None:
+    """Refuse what is no number of workers."""
+    if max_workers is not None and (isinstance(max_workers, bool) or not isinstance(max_workers, int)):
+        raise TypeError(f"max_workers is a whole number, not {max_workers!r}")
+    if max_workers is not None and max_workers < 1:
+        raise ValueError(f"max_workers is a number from 1 on, not {max_workers}")
+    return max_workers
 
 
 class _Block:

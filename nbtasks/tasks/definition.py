@@ -15,8 +15,9 @@ import msgspec
 from nbtasks import context
 from nbtasks.context import submitter
 from nbtasks.core.messages import Need, RunId, Spec
+from nbtasks.errors import NotPicklable, ValueTooLarge
 from nbtasks.run import Run, RunList
-from nbtasks.runners import LocalRun, task_runner
+from nbtasks.runners import LocalRun, TaskRunner, task_runner
 from nbtasks.tasks import caching, code, identity, loglines, naming, options, packing
 from nbtasks.tasks.hooks import Decorators
 from nbtasks.tasks.local import LocalCall
@@ -198,10 +199,10 @@ class Task(Decorators, Generic[F]):
         return LocalCall(self, (args, kwargs, parameters), self._local_spec(), self._around(), name).start()
 
     def submit(self, /, *args: Any, wait_for: Any = None, **kwargs: Any) -> LocalRun:
-        """Run it in this process by the task runner of the block around, else in a thread.
+        """Run it by the task runner of the block around, else in a thread of this process.
 
-        Nothing is recorded. A time-out interrupts Python code but cannot kill: what blocks outside of Python
-        goes on until it returns.
+        Nothing is recorded. In a thread a time-out interrupts Python code but cannot kill: what blocks
+        outside of Python goes on until it returns.
 
         Parameters
         ----------
@@ -212,21 +213,31 @@ class Task(Decorators, Generic[F]):
         ------
         TypeError
             The arguments do not fit the function, or an option was given that background runs alone have.
+        NotPicklable
+            The runner is one of other processes, and something cannot travel; the message names it.
         """
         options.refuse_background(self._options, self._signature, kwargs)
-        run = self._submitted(self._bound(args, kwargs), self._local_spec(), wait_for)
+        start = self._prepared(self._bound(args, kwargs), self._local_spec(), wait_for, task_runner())
+        run = start()
         loglines.created(run.name)
         return run
 
-    def _submitted(self, call: Call, spec: Spec, wait_for: Any) -> LocalRun:
+    def _prepared(self, call: Call, spec: Spec, wait_for: Any, runner: TaskRunner) -> Callable[[], LocalRun]:
+        """Makes a run by this runner when it is called; whatever can be refused is refused before."""
         _, _, parameters = call
         current = context.current_run()
+        parent = current.run if current else ""
         run_id, name = ids.run_id(), naming.name_of(self._options.run_name, parameters)
         local = LocalCall(self, call, spec, self._around(), name, run_id, wait_for)
-        parent = current.run if current else ""
-        run = LocalRun(run_id, spec, packing.texts(parameters), parent, name, local.never)
-        task_runner().submit(run, local.start)
-        return run
+        if runner.is_elsewhere:
+            local.pack()
+
+        def start() -> LocalRun:
+            run = LocalRun(run_id, spec, packing.texts(parameters), parent, name, local.never)
+            runner.submit(run, local.start)
+            return run
+
+        return start
 
     def delay(self, /, *args: Any, **kwargs: Any) -> Run:
         """Run it in the background; returns when the run is recorded.
@@ -323,8 +334,7 @@ class Task(Decorators, Generic[F]):
         if not calls.number:
             return RunList()
         if not deferred:
-            spec = self._local_spec()
-            runs = RunList(self._submitted(call, spec, wait_for) for call in calls)
+            runs = self._mapped(calls, wait_for)
             loglines.created(self.name, calls.number)
             return runs
         body, spec = self._travelling()
@@ -339,6 +349,15 @@ class Task(Decorators, Generic[F]):
             Run(run_id, name or spec.name, spec.key, spec.tags, parameters, client, fate)
             for (run_id, name, parameters), fate in zip(made, fates, strict=True)
         )
+
+    def _mapped(self, calls: Iterable[Call], wait_for: Any) -> RunList:
+        spec, runner, starts = self._local_spec(), task_runner(), []
+        for call in calls:
+            try:
+                starts.append(self._prepared(call, spec, wait_for, runner))
+            except (NotPicklable, ValueTooLarge) as error:
+                raise type(error)(f"item {len(starts)}: {error}") from None
+        return RunList([start() for start in starts])
 
     def serve(self, limit: int | None = None) -> Any:
         """Execute the runs of this task, at most `limit` at a time; see `nbtasks.serve`."""

@@ -8,15 +8,12 @@ until it returns, and is judged then.
 from __future__ import annotations
 
 import asyncio
-import builtins
 import inspect
 import signal
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
-from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
@@ -28,12 +25,15 @@ from nbtasks.core.states import StateType
 from nbtasks.errors import TimedOut
 from nbtasks.pickling.blame import line_of
 from nbtasks.run.values import resolved, runs_in
+from nbtasks.runners.course import Course, ProcessDied
 from nbtasks.runners.interrupts import Interrupted, call_within
-from nbtasks.runners.local import Course
+from nbtasks.runners.places import Overdue, Place, Terms
 from nbtasks.states import Returned, State
-from nbtasks.tasks import loglines
+from nbtasks.tasks import loglines, packing
 from nbtasks.tasks.around import CONDITION, Around
 from nbtasks.tasks.caching import local_results
+from nbtasks.tasks.elsewhere import Departure, value_of
+from nbtasks.tasks.prints import LoggedPrints
 from nbtasks.wire import ids
 
 COMPLETION, CANCELLATION = OF_TYPE[StateType.COMPLETED], OF_TYPE[StateType.CANCELLED]
@@ -81,19 +81,40 @@ class LocalCall:
         self._wait_for = wait_for
         self._key = ""  # cache key
         self._course = Course()
+        self._place: Place | None = None
+        self._departure: Departure | None = None
 
-    def start(self, course: Course | None = None) -> Any:
+    def pack(self) -> None:
+        """Let it be executed elsewhere, as it is now; arguments with runs among them are packed later.
+
+        Raises
+        ------
+        NotPicklable
+            The message names what cannot travel.
+        """
+        self._departure = Departure(self._function)
+        if not runs_in((self._args, self._kwargs)):
+            self._resolve_arguments()
+            self._load()
+
+    def start(self, course: Course | None = None, place: Place | None = None) -> Any:
         """The result; a coroutine or a generator if the function makes one.
 
         Parameters
         ----------
         course
             Who is told how it goes.
+        place
+            Where the body is executed, of a call that was packed; else here.
         """
         self._course = course or self._course
+        self._place = place
         target = self._function
         if not inspect.isroutine(target):
             target = type(target).__call__  # an object that can be called
+        if place is not None:
+            is_generator = inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target)
+            return self._values_elsewhere() if is_generator else self._run()
         if inspect.iscoroutinefunction(target):
             return self._run_async()
         if inspect.isasyncgenfunction(target):
@@ -127,7 +148,7 @@ class LocalCall:
         stack = ExitStack()
         stack.enter_context(context.running(around.run))
         if self._spec.log_prints:
-            stack.enter_context(_LoggedPrints(self._name))
+            stack.enter_context(LoggedPrints(self._name))
         return stack
 
     # -- hooks and conditions -----------------------------------------------------------------------------
@@ -148,7 +169,7 @@ class LocalCall:
         """What follows from an exception: asks, and gives the pause before the next attempt, or raises."""
         if self._course.is_stopped or isinstance(error, asyncio.CancelledError):
             yield CANCELLATION, self._cancelled()
-        elif isinstance(error, (SystemExit, KeyboardInterrupt)):
+        elif isinstance(error, (SystemExit, KeyboardInterrupt, ProcessDied)):
             yield OF_TYPE[StateType.CRASHED], State(StateType.CRASHED, "Crashed", line_of(error))
         elif isinstance(error, Exception):
             state = states.failed(error, str(error) if isinstance(error, TimedOut) else line_of(error))
@@ -194,9 +215,18 @@ class LocalCall:
 
     def _resolve(self) -> None:
         """Put values in the place of runs; waits for them."""
-        call = (self._args, self._kwargs, self._parameters)
-        found = resolved((call, self._wait_for))
-        self._args, self._kwargs, self._parameters = found[0]
+        resolved(self._wait_for)
+        self._resolve_arguments()
+        if self._departure is not None:
+            self._load()
+
+    def _resolve_arguments(self) -> None:
+        self._args, self._kwargs, self._parameters = resolved((self._args, self._kwargs, self._parameters))
+
+    def _load(self) -> None:
+        assert self._departure is not None
+        names = packing.names(self._task._signature, len(self._args))
+        self._departure.load(self._args, self._kwargs, names)
 
     def _resolve_or_fail(self) -> None:
         try:
@@ -242,12 +272,36 @@ class LocalCall:
                 self._course.began(attempt)
                 self._inform(around, RUNNING, states.running(attempt))
                 with self._inside(around):
-                    value = self._within(lambda: self._function(*self._args, **self._kwargs))
-                    value = self._written(value)
+                    value = self._written(self._value(around))
             except BaseException as error:
                 pause_s = self._settled(around, self._failed(attempt, error))
             else:
                 return self._settled(around, self._ended(value))
+
+    def _value(self, around: Around) -> Any:
+        """What the body gives, here or elsewhere."""
+        if self._place is None or self._departure is None:
+            return self._within(lambda: self._function(*self._args, **self._kwargs))
+        body = self._departure.body(around.run, self._spec.log_prints)
+        terms = Terms(self._spec.timeout_s, self._spec.grace_s)
+        try:
+            return value_of(self._place, body, self._course, terms)
+        except Overdue:
+            pass
+        raise self._timed_out()
+
+    def _values_elsewhere(self) -> list[Any]:
+        """Of a generator."""
+        self._resolve_or_fail()
+        around = self._around(1)
+        try:
+            self._course.began(1)
+            self._inform(around, RUNNING, states.running(1))
+            values = self._value(around)
+        except BaseException as error:
+            self._settled(around, self._failed(LAST, error))
+        self._settled(around, self._ended(None))
+        return values or []
 
     async def _run_async(self) -> Any:
         await self._resolve_async()
@@ -367,45 +421,3 @@ def _interrupted_within(timeout_s: float, call: Callable[[], Any]) -> Any:
     if fired:
         raise _Alarm  # user code caught it and went on
     return value
-
-
-# -- prints -------------------------------------------------------------------------------------------
-
-_prints_of: ContextVar[str | None] = ContextVar("nbtasks_prints", default=None)
-_plain_print = builtins.print
-_users = 0
-_users_lock = threading.Lock()
-
-
-class _LoggedPrints:
-    """Turns what this thread of execution prints to stdout into log lines."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        global _users, _plain_print
-        with _users_lock:
-            if not _users:
-                _plain_print = builtins.print
-                builtins.print = _print
-            _users += 1
-        self._token = _prints_of.set(self._name)
-
-    def __exit__(self, *exc: object) -> None:
-        global _users
-        _prints_of.reset(self._token)
-        with _users_lock:
-            _users -= 1
-            if not _users and builtins.print is _print:
-                builtins.print = _plain_print
-
-
-def _print(
-    *values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
-) -> None:
-    name = _prints_of.get()
-    if name is None or file not in (None, sys.stdout):
-        _plain_print(*values, sep=sep, end=end, file=file, flush=flush)
-    else:
-        loglines.printed(name, (" " if sep is None else sep).join(map(str, values)))

@@ -45,7 +45,7 @@ def new_run(
     """
     args, kwargs, parameters = call
     name, run = name_of(naming, parameters), ids.run_id()
-    payload, needs = pickling.dump_arguments(args, kwargs, _names(signature, len(args)))
+    payload, needs = pickling.dump_arguments(args, kwargs, names(signature, len(args)))
     needs += waits_for
     body = client.pack(payload, run)
     # with runs among its arguments it has no key before they are there
@@ -101,7 +101,7 @@ def texts(parameters: Mapping[str, Any]) -> str:
     return msgspec.json.encode(short).decode()
 
 
-def _names(signature: Signature | None, number: int) -> Iterator[str]:
+def names(signature: Signature | None, number: int) -> Iterator[str]:
     """What the first positional arguments are called."""
     for parameter in () if signature is None else signature.parameters.values():
         if parameter.kind is Parameter.VAR_POSITIONAL:
