@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from nbtasks.pickling import allow_failure, quote
     from nbtasks.run import Run, RunList, as_completed, get_run, runs, wait
     from nbtasks.runners import ThreadPoolTaskRunner
+    from nbtasks.runners.dask import DaskTaskRunner
     from nbtasks.runners.processes import ProcessPoolTaskRunner
     from nbtasks.tasks import (
         Task,
@@ -61,6 +62,7 @@ __all__ = [
     "CancelledRun",
     "Client",
     "CrashedRun",
+    "DaskTaskRunner",
     "Detached",
     "FailedRun",
     "NbtasksError",
@@ -114,6 +116,7 @@ _PARTS = {
     "pickling": {"allow_failure", "quote"},
     "run": {"Run", "RunList", "as_completed", "get_run", "runs", "wait"},
     "runners": {"ThreadPoolTaskRunner"},
+    "runners.dask": {"DaskTaskRunner"},
     "runners.processes": {"ProcessPoolTaskRunner"},
     "tasks": {
         "Task",

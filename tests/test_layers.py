@@ -70,6 +70,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "anywidget": ("jupyter",),
     "ipywidgets": ("jupyter",),
     "click": ("cli",),
+    "distributed": ("runners",),
     "rich": ("cli",),
 }
 PURE = {
@@ -97,6 +98,7 @@ HEAVY = {
     "IPython",
     "anywidget",
     "cloudpickle",
+    "distributed",
     "ipykernel",
     "ipywidgets",
     "jupyter_client",

@@ -1,4 +1,4 @@
-"""Task runners whose bodies travel: what cannot, and what happens to processes."""
+"""Task runners whose bodies travel: what cannot, what happens to processes, and what Dask is asked for."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import distributed
 import numpy
 import psutil
 import pytest
 
 import nbtasks
-from nbtasks import ProcessPoolTaskRunner, task
+from nbtasks import DaskTaskRunner, ProcessPoolTaskRunner, task
+from tests.system.clusters import dask_cluster
 from tests.system.waiting import HANG_S, until
 
 pytestmark = pytest.mark.feature("D6")
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[distributed.Client]:
+    with dask_cluster(processes=False) as cluster, distributed.Client(cluster, set_as_default=False) as made:
+        yield made
 
 
 @task
@@ -34,10 +42,13 @@ def names(run: Any) -> list[str]:
 # -- what has to travel ---------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def far_runner() -> Iterator[Any]:
+@pytest.fixture(params=["process", "dask"])
+def far_runner(request: pytest.FixtureRequest) -> Iterator[Any]:
     """One whose bodies travel, in its block."""
-    with ProcessPoolTaskRunner(2) as made:
+    made: Any = ProcessPoolTaskRunner(2)
+    if request.param == "dask":
+        made = DaskTaskRunner(request.getfixturevalue("client"))
+    with made:
         yield made
 
 
@@ -281,3 +292,48 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     script.wait()
 
     until(lambda: not any(psutil.pid_exists(int(path.name)) for path in found), "their end")
+
+
+# -- Dask -----------------------------------------------------------------------------------------------
+
+
+def test_log_lines_and_progress_come_back_from_another_process_of_dask(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @task(log_prints=True)
+    def speak() -> int:
+        print("hello")
+        nbtasks.progress(1, 2)
+        return os.getpid()
+
+    with dask_cluster(processes=True) as cluster:
+        with DaskTaskRunner(cluster.scheduler_address) as runner:
+            own = runner._client
+            run = speak.submit()
+            pid = run.result(HANG_S)
+            crashed = end.submit(9)
+
+            assert isinstance(crashed.exception(HANG_S), nbtasks.CrashedRun)
+            assert double.submit(1).result(HANG_S) == 2
+        assert own.status == "closed"
+
+    assert pid != os.getpid()
+    assert run.attempts[0].pid == pid
+    assert run.progress == (1.0, 2.0, "")
+    assert "| INFO    | Task run 'speak' - hello\n" in capsys.readouterr().err
+
+
+def test_a_client_that_was_given_stays_open_and_hears_no_more(client: distributed.Client) -> None:
+    with DaskTaskRunner(client) as runner:
+        assert double.submit(1).result(HANG_S) == 2
+
+    assert client.status == "running"
+    with pytest.raises(RuntimeError, match="the block of this DaskTaskRunner has ended"):
+        runner.submit(None, None)  # type: ignore[arg-type]
+
+
+def test_without_dask_its_runner_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+
+    with pytest.raises(ImportError, match=r"pip install 'nbtasks\[dask\]'"):
+        DaskTaskRunner()

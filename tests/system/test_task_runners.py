@@ -1,4 +1,4 @@
-"""Task runners by one contract: threads, and processes of this machine."""
+"""Task runners by one contract: threads, processes of this machine, and a Dask cluster."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import distributed
 import pytest
 
 import nbtasks
-from nbtasks import ProcessPoolTaskRunner, ThreadPoolTaskRunner, context, current_run, task
+from nbtasks import DaskTaskRunner, ProcessPoolTaskRunner, ThreadPoolTaskRunner, context, current_run, task
+from tests.system.clusters import dask_cluster
 from tests.system.waiting import HANG_S, until
 from tests.unit.submitters import MemorySubmitter
 
@@ -28,10 +30,20 @@ def there() -> Iterator[MemorySubmitter]:
         yield submitter
 
 
-@pytest.fixture(params=["thread", "process"])
+@pytest.fixture(scope="module")
+def client() -> Iterator[distributed.Client]:
+    with dask_cluster(processes=False) as cluster, distributed.Client(cluster, set_as_default=False) as made:
+        yield made
+
+
+@pytest.fixture(params=["thread", "process", "dask"])
 def runner(request: pytest.FixtureRequest) -> Iterator[Any]:
     """In its block."""
-    with (ThreadPoolTaskRunner if request.param == "thread" else ProcessPoolTaskRunner)(2) as made:
+    if request.param == "dask":
+        made: Any = DaskTaskRunner(request.getfixturevalue("client"))
+    else:
+        made = (ThreadPoolTaskRunner if request.param == "thread" else ProcessPoolTaskRunner)(2)
+    with made:
         yield made
 
 
@@ -333,13 +345,13 @@ def test_hooks_that_submit_and_wait_do_not_wait_for_themselves(runner: Any) -> N
     assert sorted(got) == [4 * i for i in range(8)]
 
 
-def test_the_end_of_a_block_waits_for_all_that_was_submitted_in_it() -> None:
+def test_the_end_of_a_block_waits_for_all_that_was_submitted_in_it(client: distributed.Client) -> None:
     made: list[Any] = []
 
     def more(task: Any, run: Any, state: Any) -> None:
         made.append(double.submit(state.data))
 
-    for runner in (ThreadPoolTaskRunner(1), ProcessPoolTaskRunner(1)):
+    for runner in (ThreadPoolTaskRunner(1), ProcessPoolTaskRunner(1), DaskTaskRunner(client)):
         with runner:  # type: ignore[attr-defined]
             double.with_options(on_completion=more).submit(1)
         assert made.pop().state.name == "Completed"
