@@ -22,6 +22,7 @@ from nbtasks.jupyter import display
 from nbtasks.jupyter.magics import VERBS, bounds, words_of
 from nbtasks.pickling import offered
 from nbtasks.run import Run, RunList
+from nbtasks.tasks import loglines
 from tests.shells import fresh_shell
 
 ID = "01990000-0000-7000-8000-0000000000ab"
@@ -52,6 +53,7 @@ def everything_registered(shell: InteractiveShell) -> tuple[Any, ...]:
         {event: list(callbacks) for event, callbacks in shell.events.callbacks.items()},
         list(offered.takers),
         list(execution._hosts),
+        len(loglines._displays),
         list(shell.Completer.custom_matchers),
         {kind: dict(formatter.type_printers) for kind, formatter in formatters.items()},
     )

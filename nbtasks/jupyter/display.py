@@ -15,6 +15,7 @@ from nbtasks.client import Client
 from nbtasks.errors import NbtasksError
 from nbtasks.jupyter import still, widgets
 from nbtasks.run import Run, RunList
+from nbtasks.tasks import loglines
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -77,6 +78,7 @@ def register(shell: InteractiveShell) -> Callable[[], None]:
     html, plain = formatters["text/html"], formatters["text/plain"]
     live = shell.display_formatter.mimebundle_formatter if shell.display_formatter else None
     undo = [
+        loglines.leave_to_displays(),
         _set(live, Run, lambda run: widgets.view_of_run(run) if widgets.is_live(shell) else {}),
         _set(live, RunList, lambda runs: widgets.view_of_runs(runs) if widgets.is_live(shell) else {}),
         _set(html, Run, lambda run: still.run_html(run, row(run))),

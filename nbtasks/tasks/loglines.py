@@ -1,6 +1,7 @@
 """The lines that submitting and running a task write to stderr, in the form that users know.
 
-A program that configures the logger `nbtasks` itself gets the records instead of the lines.
+A program that configures the logger `nbtasks` itself gets the records instead of the lines. Where runs
+show themselves, nothing is written of their being made: in a notebook it would stand in red above each.
 """
 
 from __future__ import annotations
@@ -8,7 +9,10 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
+
+_displays: list[object] = []  # faces in which runs show themselves
 
 
 class Lines(logging.Formatter):
@@ -53,7 +57,7 @@ class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # generic from 
 
     def emit(self, record: logging.LogRecord) -> None:
         stderr = sys.stderr
-        if stderr is None:
+        if stderr is None or (_displays and getattr(record, "shows_itself", False)):
             return
         try:
             stderr.write(self.format(record) + self.terminator)
@@ -72,12 +76,27 @@ def logger_of(name: str) -> logging.Logger:
     return logging.getLogger(name)
 
 
+def leave_to_displays() -> Callable[[], None]:
+    """Write nothing of runs that are made, since they show themselves; returns what takes that back.
+
+    It is still logged, for handlers that the user added.
+    """
+    display = object()
+    _displays.append(display)
+
+    def take_back() -> None:
+        if display in _displays:
+            _displays.remove(display)
+
+    return take_back
+
+
 def created(name: str, number: int = 1) -> None:
-    logger = logger_of("nbtasks.tasks")
+    logger, extra = logger_of("nbtasks.tasks"), {"shows_itself": True}
     if number == 1:
-        logger.info("Created task run '%s'.", name)
+        logger.info("Created task run '%s'.", name, extra=extra)
     else:
-        logger.info("Created %d task runs '%s'.", number, name)
+        logger.info("Created %d task runs '%s'.", number, name, extra=extra)
 
 
 def serving(names: list[str]) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 import nbtasks
 from nbtasks import Task, context, pickling, task
-from nbtasks.tasks import identity, options
+from nbtasks.tasks import identity, loglines, options
 from nbtasks.tasks.words import Words
 from tests.unit.submitters import MemorySubmitter
 
@@ -296,6 +296,27 @@ def test_delay_records_a_run_and_says_so(there: MemorySubmitter, capsys: pytest.
     assert run.parameters == {"a": "1", "b": "1"}
     assert run.result() == 2
     assert capsys.readouterr().err.endswith(" | INFO    | nbtasks.tasks - Created task run 'add'.\n")
+
+
+def test_where_runs_show_themselves_their_making_is_logged_and_not_written(
+    there: MemorySubmitter, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = loglines.logger_of("nbtasks")
+    logger.addHandler(caplog.handler)
+    take_back = loglines.leave_to_displays()
+    try:
+        add.delay(1)
+        add.map([1, 2], deferred=True)
+        loglines.uncached("add", "nothing else is held back")
+    finally:
+        take_back()
+        take_back()
+        logger.removeHandler(caplog.handler)
+    add.delay(1)
+
+    said = [line.rpartition(" - ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["Task 'add': nothing else is held back", "Created task run 'add'."]
+    assert caplog.messages[:2] == ["Created task run 'add'.", "Created 2 task runs 'add'."]
 
 
 @pytest.mark.feature("D1")
