@@ -30,24 +30,25 @@ _PICTURE = "display:block;max-width:100%;max-height:30em;margin:4px 0;border-rad
 def run_html(run: Run, row: views.Row) -> str:
     """A run with its result, its last picture, and the end of its output, if these can be had."""
     try:
-        below = _result(run, row) + _output(run)
+        result = result_of(run) if row.type == "COMPLETED" else ""
+        below = _result(result) + _output(run, result)
     except NbtasksError:
         below = ""  # what is known without the broker is shown all the same
     return views.run_html(row, time.time(), below)
 
 
-def _result(run: Run, row: views.Row) -> str:
-    text = result_of(run) if row.type == "COMPLETED" else ""
+def _result(text: str) -> str:
     return f"<div>returned <code>{escape(text)}</code></div>" if text else ""
 
 
-def _output(run: Run) -> str:
+def _output(run: Run, result: str) -> str:
     size = run._recorded().output_bytes
     if size > OUTPUT_BYTES_MAX:
         return f"<div>{views.size(size)} of output; run.show() shows it.</div>"
-    feed = Feed(run._client, run._run, TAIL_BYTES)
+    feed = Feed(run._client, run._run, TAIL_BYTES, PICTURE_BYTES_MAX)
     if size:
         feed.read(size)
+        feed.leave_out(result)
     return _picture(feed.picture) + tail_html(feed.tail)
 
 
@@ -60,8 +61,7 @@ def tail_html(tail: Mapping[str, str]) -> str:
 
 
 def _picture(picture: Mapping[str, Any]) -> str:
-    body = picture.get("data", b"")
-    if not body or len(body) > PICTURE_BYTES_MAX:
-        return "<div>It drew a figure; run.show() shows it.</div>" if picture else ""
-    source = f"data:{picture['mime']};base64,{base64.b64encode(body).decode()}"
+    if "data" not in picture:
+        return f"<div>{escape(picture['note'])}</div>" if picture else ""
+    source = f"data:{picture['mime']};base64,{base64.b64encode(picture['data']).decode()}"
     return f'<img src="{source}" alt="{escape(picture["alt"] or "The last figure")}" style="{_PICTURE}">'

@@ -8,7 +8,7 @@ newest are kept, however much comes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nbtasks.run.screen import Screen
@@ -58,11 +58,19 @@ class Replay:
         """All of it as text."""
         return _put_together([shown.text for shown in self._shown])
 
-    def text_tail(self, lines: int, bytes_max: int) -> str:
-        """The last lines of the text: at most so many, and at most so many bytes of UTF-8."""
+    def text_tail(self, lines: int, bytes_max: int, without: Sequence[Mapping[str, Any]] = ()) -> str:
+        """The last lines of the text: at most so many, and at most so many bytes of UTF-8.
+
+        Parameters
+        ----------
+        without
+            Some of `outputs`, whose text is left out.
+        """
         texts: list[tuple[str, bool]] = []
         size = count = 0
         for shown in reversed(self._shown):
+            if isinstance(shown, _Display) and any(shown.output is output for output in without):
+                continue
             text, begins = shown.tail(lines + 2)
             texts.append((text, begins))
             size, count = size + len(text), count + text.count("\n")

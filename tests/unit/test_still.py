@@ -66,6 +66,19 @@ def test_a_run_that_is_over_shows_its_result_and_the_end_of_its_output() -> None
     assert "is left out" in text
 
 
+def test_the_value_of_a_cell_is_not_repeated_below_what_the_run_returned() -> None:
+    client = Teller("Completed")
+    client.result = pickle.dumps([1, 2])
+    value = {"output_type": "execute_result", "data": {"text/plain": "[1, 2]"}}
+    client.chunks = [printed("before\n"), json.dumps([value]).encode()]
+
+    text = Parts(html(client)).text
+
+    assert "returned [1, 2]" in text
+    assert text.count("[1, 2]") == 1
+    assert "before" in text
+
+
 def test_what_a_run_writes_is_never_markup() -> None:
     client = Teller("Failed")
     error = {"output_type": "error", "ename": EVIL, "evalue": EVIL, "traceback": [EVIL]}
@@ -89,7 +102,9 @@ def test_a_small_figure_is_kept_and_of_a_large_one_is_said_how_it_is_had() -> No
 
     assert ["img" in parts.tags for parts in shown] == [True, False]
     assert shown[0].attributes <= {"style", "dir", "src", "alt"}
+    assert EVIL not in shown[0].text
     assert "run.show()" in shown[1].text
+    assert EVIL in shown[1].text
 
 
 def test_a_very_long_output_is_not_read() -> None:

@@ -163,12 +163,42 @@ def test_figures_that_come_in_a_storm_are_sent_once_a_second_and_the_last_one_at
     assert page.buffers[-1] == b"29"
 
 
+def test_the_text_of_a_figure_is_not_repeated_where_the_figure_is_shown(
+    page: Page, writer: HandWriter, client: Teller, card: RunCard
+) -> None:
+    figures = [{"image/png": base64.b64encode(PNG).decode(), "text/plain": f"<Figure {n}>"} for n in (1, 2)]
+    client.chunks = [printed("before\n"), *(shown({"data": data}) for data in figures), printed("after\n")]
+    client.told[0].say(changed("Completed", 3, chunks=4))
+    turn(writer)
+
+    assert card.face.picture["alt"] == "<Figure 2>"
+    assert card.face.tail["text"] == "before\n<Figure 1>\nafter\n"
+
+
+def test_the_value_of_a_cell_is_not_repeated_where_it_is_shown_as_what_the_run_returned(
+    page: Page, writer: HandWriter, client: Teller, card: RunCard
+) -> None:
+    client.result = pickle.dumps([1, 2])
+    values = [
+        {"output_type": kind, "data": {"text/plain": "[1, 2]"}} for kind in ("display_data", "execute_result")
+    ]
+    client.chunks = [json.dumps(values).encode()]
+    client.told[0].say(changed("Running", 2, chunks=1))
+    turn(writer)
+    running = card.face.tail["text"]
+    client.told[0].say(changed("Completed", 3, chunks=1))
+    turn(writer)
+
+    assert running == "[1, 2]\n[1, 2]\n"
+    assert (card.face.value["result"], card.face.tail["text"]) == ("[1, 2]", "[1, 2]\n")
+
+
 @pytest.mark.parametrize(
     ("data", "picture"),
     [
         ({"text/html": "<b>no</b>"}, {}),
         ({"image/gif": "R0lGOD"}, {}),
-        ({"image/png": "not base64!"}, {"mime": "image/png", "data": b"", "alt": ""}),
+        ({"image/png": "not base64!"}, {}),
         (
             {"image/svg+xml": ["<svg>", "</svg>"]},
             {"mime": "image/svg+xml", "data": b"<svg></svg>", "alt": ""},
@@ -176,13 +206,15 @@ def test_figures_that_come_in_a_storm_are_sent_once_a_second_and_the_last_one_at
     ],
 )
 def test_only_pictures_of_known_kinds_are_shown(data: dict[str, Any], picture: dict[str, Any]) -> None:
-    assert feed.picture([{"output_type": "display_data", "data": data}]) == picture
+    output = feed.pictured([{"output_type": "display_data", "data": data}])
+
+    assert (feed.picture(output) if output else {}) == picture
 
 
 def test_of_a_figure_that_is_too_large_it_is_said_that_it_is_there() -> None:
     large = base64.b64encode(b"x" * (feed.PICTURE_BYTES_MAX + 1)).decode()
 
-    told = feed.picture([{"output_type": "display_data", "data": {"image/png": large}}])
+    told = feed.picture({"output_type": "display_data", "data": {"image/png": large}})
 
     assert set(told) == {"note"}
 
@@ -369,14 +401,15 @@ def test_a_card_follows_the_run_that_its_button_calls_again(
 def test_a_run_on_the_board_is_unfolded_and_folded_again(
     page: Page, writer: HandWriter, client: Teller, board: BoardCard
 ) -> None:
-    client.chunks = [printed("hello\n")]
+    figure = {"image/png": base64.b64encode(PNG).decode(), "text/plain": "<Figure>"}  # is not shown there
+    client.chunks = [printed("hello\n"), shown({"data": figure})]
     board.face._handle_custom_msg({"do": "unfold", "run": RUN}, [])
     turn(writer)
     detail = board.face.detail
     board.face._handle_custom_msg({"do": "unfold", "run": ""}, [])
     turn(writer)
 
-    assert (detail["id"], detail["call"], detail["tail"]["text"]) == (RUN, "train(x=1)", "hello\n")
+    assert (detail["id"], detail["call"], detail["tail"]["text"]) == (RUN, "train(x=1)", "hello\n<Figure>\n")
     assert board.face.detail == {}
     assert [told.is_open for told in client.told] == [True, False]
 

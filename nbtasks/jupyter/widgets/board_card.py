@@ -30,7 +30,7 @@ class Unfolded:
     def __init__(self, client: Client, run: RunId) -> None:
         self.run = run
         self._client = client
-        self._feed = Feed(client, run, DETAIL_TAIL_BYTES)
+        self._feed = Feed(client, run, DETAIL_TAIL_BYTES, picture_bytes=0)
         self._info: RunInfo | None = None
         self._problem = ""
         self._is_stale = True

@@ -51,6 +51,7 @@ class Followed:
             self.feed.read((self.seen.attempts, self.seen.chunks, was_final))
             if was_final and self.seen.state == State.COMPLETED.value:
                 self.result = result_of(self.run)
+                self.feed.leave_out(self.result)
             self.problem = ""
         except NbtasksError:
             self.problem = UNREAD if was_final else ""
