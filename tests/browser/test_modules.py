@@ -163,3 +163,17 @@ def test_widgets_fit_into_their_place(draw: Draw, width: int, name: str) -> None
 
     for page in pages:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.feature("N6")
+@pytest.mark.parametrize("width", [300, 600, 900])
+def test_an_error_can_be_read_on_the_board(draw: Draw, width: int) -> None:
+    error = "ValueError: epochs must be at least 1, got 0"
+    page = draw("board", {"value": board("train", error), "detail": {}}, width)
+    shown = page.locator("tr[data-state=FAILED] .nbt-words").first
+
+    expect(shown).to_be_visible()
+    expect(shown).to_have_text(error)
+    assert shown.evaluate(
+        "(box) => box.scrollHeight <= box.clientHeight + 1 && box.scrollWidth <= box.clientWidth"
+    )

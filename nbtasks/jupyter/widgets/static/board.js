@@ -49,7 +49,8 @@ export default {
       line._fold = make("button", "nbt-fold", line.children[1]);
       line._fold.type = "button";
       line._name = make("bdi", "", line._fold);
-      line.children[3].dir = "auto";
+      line._message = make("span", "nbt-words", line.children[3]);
+      line._message.dir = "auto";
       line.addEventListener("click", () => {
         if (document.getSelection()?.isCollapsed ?? true) unfold(row.id); // else somebody copies from it
       });
@@ -60,7 +61,7 @@ export default {
 
     function drawRow(line, row, looks) {
       if (row === DETAIL) return false;
-      const [state, task, took, message, id] = line.children;
+      const [state, task, took, place, id] = line.children;
       Object.assign(line.dataset, { run: row.id, state: row.type });
       badge(state.firstElementChild, looks[row.type], row.state);
       say(line._name, row.attempts > 1 ? `${row.name} (attempt ${row.attempts})` : row.name);
@@ -69,8 +70,9 @@ export default {
       const until = row.live ? clock.now() : row.end || row.at;
       say(took, row.start ? duration(until - row.start) : "");
       const words = row.message || (row.live ? row.progress : "");
-      say(message, words);
-      message.title = words;
+      say(line._message, words);
+      show(line._message, Boolean(words));
+      place.title = words;
       say(id, `…${row.id.slice(-8)}`); // ids made in one hour differ at their ends only
       id.title = row.id;
       show(line._cancel, row.cancellable);
