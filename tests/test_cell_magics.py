@@ -58,6 +58,7 @@ def printed(shell: InteractiveShell, line: str, body: str) -> str:
         ("--timeout 0", "1"),
         ("--retries -1", "1"),
         ("stray", "1"),
+        ("--handle a,b", "1"),
     ],
 )
 def test_wrong_usage_is_a_usage_error(shell: InteractiveShell, line: str, body: str, tmp_path: Path) -> None:
@@ -67,10 +68,23 @@ def test_wrong_usage_is_a_usage_error(shell: InteractiveShell, line: str, body: 
     assert not (tmp_path / "broker.lock").exists()
 
 
-@pytest.mark.parametrize("line", ["", "a b", "3x"])
+@pytest.mark.parametrize("line", ["", "a b", "3x", "a,b"])
 def test_a_task_takes_one_name(shell: InteractiveShell, line: str) -> None:
     with pytest.raises(UsageError):
         shell.run_cell_magic("task", line, "1")
+
+
+def test_a_name_without_its_option_is_told_what_to_write(shell: InteractiveShell) -> None:
+    with pytest.raises(UsageError, match="there is no option 'fit'; write -n fit"):
+        delay(shell, "fit", "1")
+
+
+@pytest.mark.parametrize("name", ["delay", "task"])
+def test_the_help_of_a_cell_magic_writes_it_as_one(shell: InteractiveShell, name: str) -> None:
+    text = shell.find_cell_magic(name).__doc__ or ""
+
+    assert f"  %%{name} [" in text
+    assert f"\n  %{name}" not in text
 
 
 def test_a_missing_name_is_a_name_error_and_nothing_is_started(
@@ -87,7 +101,9 @@ def test_a_value_that_cannot_travel_is_named_and_nothing_is_started(
 ) -> None:
     shell.user_ns["guard"] = {"lock": threading.Lock()}
 
-    with pytest.raises(NotPicklable, match=r"the name 'guard' cannot be pickled, because \['lock'\]"):
+    with pytest.raises(
+        NotPicklable, match=r"the name 'guard' cannot be pickled, because \['lock'\].*; make it in the cell"
+    ):
         delay(shell, "", "guard")
 
     assert not (tmp_path / "broker.lock").exists()

@@ -139,7 +139,7 @@ def _blame(captured: Capture, error: BaseException) -> str:
         try:
             pickling.dumps(value)
         except Exception as inner:
-            return why_not("the name", repr(name), value, inner, pickling.dumps)
+            return f"{why_not('the name', repr(name), value, inner, pickling.dumps)}; make it in the cell"
     return f"the names of the cell cannot be pickled: {line_of(error)}"
 
 

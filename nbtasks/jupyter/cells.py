@@ -14,7 +14,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
@@ -25,7 +25,7 @@ from nbtasks import cell as cells
 from nbtasks import views
 from nbtasks.cell import Capture, Cell, CellTask, Names, Snapshot
 from nbtasks.cell.execution import FUTURE
-from nbtasks.errors import BrokerUnavailable, NotPicklable
+from nbtasks.errors import BrokerUnavailable, NbtasksError, NotPicklable
 from nbtasks.jupyter import manifest, offers
 from nbtasks.jupyter.magics import added
 from nbtasks.run import Run, outputs
@@ -41,14 +41,32 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that both magics have."""
     for add in reversed(
         [
-            argument("-i", "--input", action="append", metavar="A,B", help="names that travel as well"),
+            argument(
+                "-i",
+                "--input",
+                action="append",
+                metavar="A,B",
+                help="names that travel as well, such as those in strings",
+            ),
             argument("--isolated", action="store_true", help="only the names of -i travel"),
-            argument("--timeout", type=float, metavar="S", help="interrupt it after S seconds"),
+            argument(
+                "--timeout",
+                type=float,
+                metavar="S",
+                help="interrupt it after S seconds, and kill it if it goes on",
+            ),
             argument("--retries", type=int, metavar="N", help="if it fails run it again, up to N times"),
-            argument("--worker", action="append", metavar="TAG", help="a worker that offers this tag"),
-            argument("--gpu", action="store_true", help="a worker that has a GPU: --worker gpu"),
-            argument("--tag", action="append", metavar="TAG", help="a tag of the run"),
-            argument("--dry-run", action="store_true", help="only show what would travel"),
+            argument("--worker", action="append", metavar="TAG", help="only a worker that offers this tag"),
+            argument(
+                "--gpu", action="store_true", help="only a worker that has a GPU; the same as --worker gpu"
+            ),
+            argument(
+                "--tag",
+                action="append",
+                metavar="TAG",
+                help="a tag of the run, to find it by and to limit how many run",
+            ),
+            argument("--dry-run", action="store_true", help="run nothing; show what would travel"),
         ]
     ):
         function = add(function)
@@ -61,16 +79,26 @@ class CellMagics(Magics):
 
     shell: InteractiveShell
 
-    @magic_arguments()
-    @argument("-n", "--name", metavar="NAME", default=NAME, help="what the run is called")
-    @argument("-o", "--output", action="append", metavar="X,Y", help="names that are assigned here")
-    @argument("--handle", metavar="H", help="a variable for the run")
-    @argument("--wait", action="store_true", help="wait for it, and show what it put out")
+    @magic_arguments("%delay")
+    @argument("-n", "--name", metavar="NAME", default=NAME, help="what the run is called (default: cell)")
+    @argument(
+        "-o",
+        "--output",
+        action="append",
+        metavar="X,Y",
+        help="names that the cell binds, and that are assigned in this notebook",
+    )
+    @argument("--handle", metavar="VARIABLE", help="a variable that holds the run")
+    @argument("--wait", action="store_true", help="wait for it; show, raise and give here what it did there")
     @_options
     @no_var_expand
     @cell_magic
     def delay(self, line: str, cell: str) -> Any:
         """Run this cell on a worker; the notebook is free meanwhile.
+
+            %%delay -o table,total --timeout 600
+            table = load(path)
+            total = table.size
 
         The names that the cell needs travel as they are now. What it gives is a Run, whose result is the
         value of the last expression. The names of -o are assigned in this notebook before the next cell after
@@ -79,7 +107,7 @@ class CellMagics(Magics):
         arguments = _parsed(self.delay, line)
         wanted = _names("-o", arguments.output)
         if arguments.handle is not None:
-            _names("--handle", [arguments.handle])
+            _name("--handle", arguments.handle)
         offloaded = self._offloaded(f"# %%delay {line}", cell, arguments, wanted)
         if arguments.dry_run:
             print(offloaded.manifest())
@@ -94,7 +122,7 @@ class CellMagics(Magics):
             self.shell.user_ns[arguments.handle] = run
         return _waited(run) if arguments.wait else run
 
-    @magic_arguments()
+    @magic_arguments("%task")
     @argument(
         "variable", metavar="NAME", help="the variable that holds the task, and what its runs are called"
     )
@@ -104,12 +132,16 @@ class CellMagics(Magics):
     def task(self, line: str, cell: str) -> None:
         """Make a task of this cell, without running it.
 
+            %%task fit
+            model = train(data, depth)
+            model.score
+
         NAME.delay() runs it on a worker, with the names that it needs as they are now; keyword arguments
         replace them: NAME.delay(depth=3), NAME.map(depth=[1, 2, 3], deferred=True). The result is the value
         of the last expression.
         """
         arguments = _parsed(self.task, line)
-        [name] = _names("%%task", [arguments.variable])
+        name = _name("%%task", arguments.variable)
         offloaded = self._offloaded(f"# %%task {line}", cell, arguments, [])
         if arguments.dry_run:
             print(offloaded.manifest())
@@ -219,8 +251,11 @@ def _parsed(magic: Any, line: str) -> Namespace:
             merged[-1] += word
         else:
             merged.append(word)
-    found: Namespace = magic.parser.parse_args(merged)
-    return found
+    found, strays = magic.parser.parse_known_args(merged)
+    if strays:
+        hint = "" if strays[0].startswith("-") or hasattr(found, "variable") else f"; write -n {strays[0]}"
+        raise UsageError(f"there is no option {strays[0]!r}{hint}")
+    return cast("Namespace", found)
 
 
 def _own(shell: InteractiveShell) -> dict[str, Any]:
@@ -252,6 +287,12 @@ def _names(option: str, words: list[str] | None) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _name(option: str, word: str) -> str:
+    if not word.isidentifier():
+        raise UsageError(f"{option} takes the name of one variable, not {word!r}")
+    return word
+
+
 def _waited(run: Run) -> Any:
     """What the cell would have shown, raised and given here."""
     run.wait()
@@ -261,8 +302,12 @@ def _waited(run: Run) -> Any:
     outputs.show([output for output in shown if output not in results + errors])
     if (error := run.exception()) is not None:
         # what was raised there, not what ended it
-        is_shown = bool(errors) and errors[-1].get("ename") == type(error).__name__
-        raise _drawn(error, errors[-1]["traceback"]) if is_shown else error
+        traceback = errors[-1]["traceback"] if errors else []
+        if errors and errors[-1].get("ename") == type(error).__name__:
+            raise _drawn(error, traceback)
+        if isinstance(error, NbtasksError):  # where it was, then what ended it
+            raise _drawn(error, [*traceback, f"{type(error).__name__}: {error}"])
+        raise error
     value = run.result()
     if results and value is None:
         outputs.show(results)

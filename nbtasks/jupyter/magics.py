@@ -57,14 +57,23 @@ class NbtasksMagics(Magics):
         metavar="WORD",
         help="workers: N or A..B; elsewhere a run: its id, an end of its id or the name of a variable",
     )
-    @argument("-w", "--workers", type=int, metavar="N", help="start: workers of the pool, started on demand")
     @argument(
-        "--env", action="append", metavar="NAME=VALUE", help="start, workers: a variable of the workers"
+        "-w",
+        "--workers",
+        type=int,
+        metavar="N",
+        help="start: at most so many workers in the pool, started on demand",
+    )
+    @argument(
+        "--env", action="append", metavar="NAME=VALUE", help="start, workers: a variable of their environment"
     )
     @argument("--kernel", metavar="NAME", help="start, workers: the kernel whose interpreter they are")
     @argument("--gpu", action="store_true", help="start, workers: each sees one GPU and offers the tag gpu")
     @argument(
-        "--offer", action="append", metavar="TAG", help="start, workers: what they offer to worker_tags"
+        "--offer",
+        action="append",
+        metavar="TAG",
+        help="start, workers: a tag of theirs, for runs that ask for it (worker_tags, %%%%delay --worker)",
     )
     @argument("--max-runs", type=int, metavar="N", help="start, workers: replace a worker after N runs")
     @argument("--state", metavar="STATE", help="runs: only those in this state")
@@ -72,9 +81,12 @@ class NbtasksMagics(Magics):
     @argument("--tag", metavar="TAG", help="runs: only those with this tag")
     @argument("-l", "--limit", type=int, default=100, metavar="N", help="runs: at most so many (default 100)")
     @argument("-f", "--follow", action="store_true", help="logs: also what comes, until the run has ended")
-    @argument("--older-than", type=float, metavar="DAYS", help="prune: runs that ended before")
+    @argument("--older-than", type=float, metavar="DAYS", help="prune: runs that ended before so many days")
     @argument(
-        "--larger-than", type=int, metavar="BYTES", help="prune: the oldest runs, down to so many bytes"
+        "--larger-than",
+        type=int,
+        metavar="BYTES",
+        help="prune: the oldest runs, until the others have at most so many bytes",
     )
     @argument("--dry-run", action="store_true", help="prune: only say what would go")
     @line_magic
@@ -85,11 +97,11 @@ class NbtasksMagics(Magics):
         stop             stop the broker and its pools once what runs has ended; what waits is kept
         status           who the broker is, what its workers do, what waits
         workers N|A..B   let the pool have N workers, or as many as the queue asks for; 0 stops it
-        board            show what runs, waits and failed, live
+        board            show what runs, waits and failed, live; click a run to unfold it
         runs             list runs, newest first (--state, --task, --tag, --limit)
         logs RUN         show again what a run printed and drew (--follow: until it has ended)
         cancel RUN...    cancel runs: what waits at once, what runs by an interrupt, then by a kill
-        attach RUN...    show runs here, live
+        attach RUN...    show runs here, live: after a restart of the kernel, or from another notebook
         collect [RUN...] assign the names of -o that are there; of any run if it is named
         prune            remove finished runs (--older-than, --larger-than, --dry-run; else by the settings)
         """

@@ -239,7 +239,8 @@ len(open(path).read())
     tried = value(notebook, source)
     left = notebook.error("%%delay --wait\nimport sys\nsys.exit(3)")
 
-    assert "TimedOut" in slow
+    assert "TimedOut: run 'cell'" in slow
+    assert "jupyter/cells.py" not in slow
     assert tried == "3"
     assert "CrashedRun" in left
 
