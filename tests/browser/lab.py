@@ -136,8 +136,9 @@ class Lab:
             self._ask("DELETE", f"{self.url}api/sessions/{session['id']}")
 
     def page_url(self, name: str) -> str:
-        """In a workspace of its own, so that no other notebook is opened with it."""
-        return f"{self.url}lab/workspaces/{quote(name)}/tree/{quote(name)}.ipynb?token={self._token}"
+        """In a workspace of its own, so that no other notebook is opened with it; its name has no spaces."""
+        workspace = quote(name.replace(" ", "-"))
+        return f"{self.url}lab/workspaces/{workspace}/tree/{quote(name)}.ipynb?token={self._token}"
 
     def close(self) -> None:
         """End it with its kernels."""

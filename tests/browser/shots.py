@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Locator, expect
 
 from tests.browser.lab import Lab
 from tests.browser.launching import context_of, launched
@@ -22,52 +22,54 @@ BYTES_MAX = 200_000  # of the README's picture
 WIDTH, HEIGHT = 960, 1560
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
-# What the notebook imports: a curve that gets closer in four steps; that of degree 3 waits before the last.
-CURVES = """
+# What the notebook imports: steps of a descent, the last of which wait until a file says that they may come.
+STEPS = """
 import time
 from pathlib import Path
 
-import numpy as np
-
-def fitted(degree):
-    rng = np.random.default_rng(degree)
-    x = np.linspace(0, 6, 80)
-    y = np.sin(x) + rng.normal(0, 0.15, x.size)
-    for lower in (3, 2, 1, 0):
-        while lower == 0 and degree == 3 and not Path("go").exists():
-            time.sleep(0.02)
-        yield x, y, np.polynomial.Polynomial.fit(x, y, max(1, degree - lower))
+def step(epoch):
+    while epoch > 28 and not Path("go").exists():
+        time.sleep(0.02)
+    return [1 / epoch, 0.5], 0.8 / epoch
 """
-TASK = """
-import matplotlib.pyplot as plt
-from curves import fitted
-from nbtasks import progress, task
+START = """
+%load_ext nbtasks
+%nbtasks start -w 2
 
-@task
-def fit(degree):
-    for step, (x, y, model) in enumerate(fitted(degree), 1):
-        error = abs(model(x) - y).mean()
-        progress(step, 4)
-        print(f"step {step}: error {error:.3f}")
-    plt.figure(figsize=(6, 2))
-    plt.plot(x, y, ".", x, model(x))
-    plt.show()
-    return float(error)
+import matplotlib.pyplot as plt
+import numpy as np
+from nbtasks import progress, task
+from steps import step
+
+x = np.linspace(0, 6, 120)
+"""
+DONE = """
+%%delay -n fit
+y = np.sin(x) + np.random.default_rng(5).normal(0, 0.15, x.size)
+curve = np.polynomial.Polynomial.fit(x, y, 5)
+plt.figure(figsize=(6, 1.7))
+plt.plot(x, y, ".", x, curve(x))
+plt.show()
+float(abs(y - curve(x)).mean())
+"""
+LIVE = """
+%%delay -n train -o model
+for epoch in range(1, 41):
+    model, loss = step(epoch)
+    progress(epoch, 40)
+    if epoch % 4 == 0:
+        print(f"epoch {epoch:2d}: loss {loss:.3f}")
 """
 BROKEN = """
-@task
-def divide(a, b):
-    return a / b
-
-divide.delay(1, 0)
+%%delay -n average
+kept = [value for value in x if value > 6]
+sum(kept) / len(kept)
 """
 MAP = """
-from curves import Path, time
-
 @task
 def square(number):
-    while number > 5 and not Path("go").exists():
-        time.sleep(0.02)
+    if number > 5:
+        step(40)
     return number * number
 
 square.map(range(12), deferred=True)
@@ -78,7 +80,7 @@ class Shooting:
     """A notebook with all there is to be seen, and a folder for its pictures."""
 
     def __init__(self, lab: Lab, context: BrowserContext) -> None:
-        (lab.folder / "curves.py").write_text(CURVES)
+        (lab.folder / "steps.py").write_text(STEPS)
         lab.write("Background tasks", [])
         self._lab = lab
         self._notebook = Notebook(context, lab.page_url("Background tasks"), "Background tasks")
@@ -86,30 +88,32 @@ class Shooting:
 
     def take(self) -> None:
         notebook = self._notebook
-        notebook.run("%load_ext nbtasks\n%nbtasks start -w 2")
-        notebook.run(TASK.strip())
-        done = notebook.run("fit.delay(5)").run_view("fit")
+        notebook.run(START.strip())
+        done = notebook.run(DONE.strip()).run_view("fit")
         expect(done).to_have_attribute("data-state", "COMPLETED")
-        live = notebook.run("fit.delay(3)").run_view("fit")
-        expect(live).to_contain_text("3 of 4")
-        bad = notebook.run(BROKEN.strip()).run_view("divide")
+        live = notebook.run(LIVE.strip()).run_view("train")
+        expect(live).to_contain_text("28 of 40")
+        bad = notebook.run(BROKEN.strip()).run_view("average")
         expect(bad).to_have_attribute("data-state", "FAILED")
-        self._shoot("runs", to_end=False)
+        expect(bad).to_contain_text("Traceback")
+        self._shoot("runs", notebook.cell(0).box)
         bar = notebook.run(MAP.strip()).output.get_by_role("group", name="square: ")
         expect(bar).to_contain_text("6 completed")
         board = notebook.run("%nbtasks board").output.get_by_role("region", name="nbtasks board")
         expect(board).to_contain_text("6 of 12")
-        board.scroll_into_view_if_needed()
-        self._shoot("map-and-board")
+        self._shoot("map-and-board", board)
         self._lab.touch("go")
         expect(bar).to_have_attribute("data-state", "ended")
-        self._shoot("ended")
+        self._shoot("ended", board)
 
-    def _shoot(self, name: str, to_end: bool = True) -> None:
+    def _shoot(self, name: str, last: Locator) -> None:
+        """A page of the notebook that ends with `last`, or the first one."""
         shown = self._notebook.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer")
-        shown.evaluate("(box, toEnd) => { box.scrollTop = toEnd ? box.scrollHeight : 0; }", to_end)
         for short, theme in THEMES.items():
             self._notebook.set_theme(theme)
+            for _ in range(2):  # how high a cell is gets known when it is looked at
+                last.evaluate("(box) => box.scrollIntoView({ block: 'end' })")
+                expect(last).to_be_in_viewport()
             shown.screenshot(path=OUT / f"{name}-{short}.png")
 
 
