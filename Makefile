@@ -59,7 +59,7 @@ test: $(BROWSER_STAMP)
 	    --nbval-sanitize-with tests/nbval.cfg notebooks
 
 features: $(BROWSER_STAMP)
-	$(BIN)/python -m pytest -q -p tests.features -m feature
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile -p tests.features -m feature
 
 check: $(STAMP)
 	$(BIN)/python -m ruff format --check .
