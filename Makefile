@@ -50,10 +50,10 @@ $(LAB_STAMP): $(STAMP)
 demo: $(STAMP)
 	$(BIN)/python -m tests.demo
 
-# Tests with real processes mostly wait, so four of their files go at a time; a browser wants the machine alone.
+# Tests with real processes mostly wait, so two of their files go at a time; a browser wants the machine alone.
 test: $(BROWSER_STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/system --ignore=tests/browser
-	$(BIN)/python -m pytest -n 4 --dist loadfile tests/system
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/system
 	$(BIN)/python -m pytest tests/browser
 	$(BIN)/python -m pytest -p tests.notebook_home --nbval --nbval-current-env --nbval-cell-timeout 120 \
 	    --nbval-sanitize-with tests/nbval.cfg notebooks

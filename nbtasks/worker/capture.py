@@ -25,6 +25,8 @@ from nbtasks.worker.collector import Collector
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _NO_WIDGETS = "nbtasks: live widgets are not supported in tasks; their text is shown instead\n"
 
+HELD_CHARACTERS_MAX = 8192  # of a line that a forked child has not ended
+
 _collector: Collector | None = None
 _main = threading.main_thread().ident
 
@@ -50,16 +52,14 @@ class RunStream(OutStream):  # type: ignore[misc]
 
     def __init__(self, session: Any, pub_thread: Any, name: str, **options: Any) -> None:
         options["watchfd"] = False  # the descriptors end in the spool
+        self._held = (0, "")  # a forked child's pid, and what it has written of a line
         super().__init__(session, pub_thread, name, **options)
 
     def write(self, string: str) -> int:
         if not isinstance(string, str):
             raise TypeError(f"write() argument must be str, not {type(string)}")
         if os.getpid() != self._master_pid:
-            # a forked child has none of our threads, but it has our descriptors
-            body = string.encode("utf-8", "backslashreplace")
-            while body:
-                body = body[os.write(self.fileno(), body) :]
+            self._write_in_child(string)
             return len(string)
         if taker := _taker():
             taker.text(self.name, string)
@@ -68,8 +68,26 @@ class RunStream(OutStream):  # type: ignore[misc]
         return len(string)
 
     def flush(self) -> None:
-        if os.getpid() == self._master_pid and _taker() is None:
+        if os.getpid() != self._master_pid:
+            self._write_in_child("", is_flushed=True)
+        elif _taker() is None:
             super().flush()
+
+    def _write_in_child(self, string: str, is_flushed: bool = False) -> None:
+        """A forked child has none of our threads, but it has our descriptors.
+
+        Lines are written whole, as Python does to a terminal: print writes a line in pieces, and those of
+        several children would mix.
+        """
+        pid = os.getpid()
+        text = (self._held[1] if self._held[0] == pid else "") + string
+        if not (is_flushed or "\n" in string or "\r" in string or len(text) >= HELD_CHARACTERS_MAX):
+            self._held = (pid, text)
+            return
+        self._held = (pid, "")
+        body = text.encode("utf-8", "backslashreplace")
+        while body:
+            body = body[os.write(self.fileno(), body) :]
 
     def fileno(self) -> int:
         return 1 if self.name == "stdout" else 2

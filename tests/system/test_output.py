@@ -168,7 +168,11 @@ def has_a_pool_of_processes(method: str) -> list[int]:
     import multiprocessing
 
     with multiprocessing.get_context(method).Pool(2) as pool:
-        return pool.map(_prints, range(4))
+        values = pool.map(_prints, range(4))
+        # the end of the block kills its processes, with what Python still holds back of their output
+        pool.close()
+        pool.join()
+    return values
 
 
 def test_what_a_forked_child_prints_belongs_to_the_run(client: Client, workers: Any) -> None:

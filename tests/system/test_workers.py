@@ -179,13 +179,13 @@ def test_a_signal_lets_the_running_run_end_and_hands_back_what_waits(
     os.killpg(process.pid, number)
 
     until(lambda: all(worker.state == "draining" for worker in client.status().workers), "the drain")
-    begun = {line.split()[0] for line in lines(notes)}
     release.touch()
     _, said = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, said
     assert "Traceback" not in said
     ended = {run.result(HANG_S) for run in runs if run.state.is_final}
-    assert ended == begun == {line.split()[0] for line in lines(notes)}
+    # a worker may have begun its run just before it heard of the drain
+    assert ended == {line.split()[0] for line in lines(notes)}
     assert {run.state.name for run in runs if not run.state.is_final} == {"Pending"}
     assert not client.status().pools
 
