@@ -14,6 +14,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import cloudpickle
 
@@ -56,6 +57,10 @@ def dump_function(function: Any, name: str = "") -> tuple[bytes, str]:
     NotPicklable
         The message names what the function uses and cannot travel.
     """
+    depth = _depth(function) if type(function) is types.FunctionType else None
+    known = None if depth is None else _references.get(function)
+    if known is not None and known[0] == depth:
+        return known[1], known[2]
     try:
         body, carried = _dump_code(function)
     except Exception as error:
@@ -66,7 +71,14 @@ def dump_function(function: Any, name: str = "") -> tuple[bytes, str]:
             f"the task {name or name_of(function)} with all that it uses is {_mib(len(code))} pickled; "
             f"at most {_mib(VALUE_BYTES_MAX)} may travel: pass large values as arguments or by file"
         )
-    return code, hashlib.blake2b(code, digest_size=16).hexdigest()
+    digest = hashlib.blake2b(code, digest_size=16).hexdigest()
+    if depth is not None:
+        _references[function] = depth, code, digest
+    return code, digest
+
+
+# function that travels by reference -> its depth, bytes, digest: what it does is not in them
+_references: WeakKeyDictionary[Any, tuple[int, bytes, str]] = WeakKeyDictionary()
 
 
 def load_function(code: bytes) -> Callable[..., Any]:
@@ -123,14 +135,19 @@ def _dump_code(value: Any) -> tuple[bytes, sources.Sources]:
 
 
 def _hidden_depth(function: types.FunctionType) -> int:
-    """How many `__wrapped__` lead from the module's name to this function; 0: it is not found so.
+    """How many `__wrapped__` lead from the module's name to this function; 0: it is not hidden, or not there.
 
     A decorated function is not what its module holds under its name, so cloudpickle would send it by
     value, with the globals that it uses.
     """
+    return _depth(function) or 0
+
+
+def _depth(function: types.FunctionType) -> int | None:
+    """The same for one that travels by reference; None: it travels by value."""
     module = sys.modules.get(function.__module__ or "")
-    if module is None or module.__name__ == "__main__" or module in _by_value():
-        return 0
+    if module is None or module.__name__ == "__main__" or _is_by_value(module):
+        return None
     found: Any = module
     for name in function.__qualname__.split("."):
         found = vars(found).get(name) if isinstance(found, (type, types.ModuleType)) else None
@@ -140,12 +157,13 @@ def _hidden_depth(function: types.FunctionType) -> int:
         found = getattr(found, "__wrapped__", None)
         if found is None:
             break
-    return 0
+    return None
 
 
-def _by_value() -> Iterable[types.ModuleType]:
+def _is_by_value(module: types.ModuleType) -> bool:
+    """Whether the user registered the module, or a package around it, to travel by value."""
     names = cloudpickle.list_registry_pickle_by_value()
-    return [sys.modules[name] for name in names if name in sys.modules]
+    return any(f"{module.__name__}.".startswith(f"{name}.") for name in names)
 
 
 def _find_hidden(module: str, qualname: str, depth: int) -> Any:
