@@ -7,14 +7,10 @@ are JSON arrays whose items are in the order of the fields in `nbtasks.core.mess
 
 from __future__ import annotations
 
-VERSION = 3
+VERSION = 4
 APPLICATION = 0x6E627473  # "nbts"
 
 _SINCE_2 = """
-CREATE TABLE ended (
-    state    TEXT PRIMARY KEY,      -- a final one
-    runs     INTEGER NOT NULL       -- that are recorded now in this state; live ones are counted by reading
-) WITHOUT ROWID;
 CREATE TABLE mark (
     name     TEXT PRIMARY KEY,      -- 'checked': every page was read and found whole
     at       REAL NOT NULL          -- UNIX seconds
@@ -63,12 +59,9 @@ CREATE TABLE need (                 -- runs that must end before another may sta
 
 # What brings a journal of this version to the next one; never changed once released.
 STEPS = {
-    1: _SINCE_2
-    + """
-INSERT INTO ended SELECT state, count(*) FROM state
-WHERE state IN ('Completed', 'Failed', 'TimedOut', 'Cancelled', 'Crashed') GROUP BY state;
-""",
+    1: _SINCE_2,
     2: _SINCE_3,
+    3: "DROP TABLE IF EXISTS ended;",  # counts of final runs, which schemas 2 and 3 kept
 }
 
 TABLES = (

@@ -8,7 +8,6 @@ only what a push or a submit cannot go on without.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from nbtasks.wire.blobs import REFERENCE_BYTES_MAX, Blobs, reference_of
 _INSERT_RUN = f"INSERT INTO run VALUES ({marks([''] * 15)})"
 _INSERT_STATE = f"INSERT INTO state ({', '.join(STATE_COLUMNS)}, seq) VALUES ({'?, ' * len(STATE_COLUMNS)}?)"
 _UPDATE_STATE = f"UPDATE state SET {', '.join(f'{c} = ?' for c in STATE_COLUMNS)} WHERE seq = ?"
-_COUNT = "INSERT INTO ended VALUES (?, ?) ON CONFLICT (state) DO UPDATE SET runs = runs + excluded.runs"
 
 JournalError = sqlite3.Error  # for callers: only this part knows what the journal is made of
 
@@ -94,7 +92,6 @@ class Store:
                 db.executemany("INSERT OR REPLACE INTO cache VALUES (?, ?, ?)", output.caches)
             if output.chunks:
                 db.executemany("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?)", output.chunks)
-            self._count_ended(output)
             self._write_peers(output)
             if output.limits or output.holdings:
                 self._write_limits(output)
@@ -119,24 +116,10 @@ class Store:
             if code:
                 self._db.execute("INSERT OR IGNORE INTO code VALUES (?, ?)", (spec.code, code))
 
-    def _count_ended(self, output: Output) -> None:
-        """A start must not have to count a million rows; a run becomes final in one commit only."""
-        ended: dict[str, int] = {}
-        for record in output.changed.values():
-            if record.is_final:
-                ended[record.state.value] = ended.get(record.state.value, 0) + 1
-        for new in output.new:
-            if new.record.is_final and new.record.seq not in output.changed:
-                ended[new.record.state.value] = ended.get(new.record.state.value, 0) + 1
-        if ended:
-            self._cursor.executemany(_COUNT, ended.items())
-
     def _remove(self, removed: list[Past]) -> None:
         keys = [(past.seq,) for past in removed]
         for table in ("output", "result", "idempotency", "need", "cache", "state", "run"):
             self._db.executemany(f"DELETE FROM {table} WHERE seq = ?", keys)
-        counts = Counter(past.state for past in removed)
-        self._db.executemany(_COUNT, [(state, -number) for state, number in counts.items()])
 
     def _forget_specs(self, upto: int, spec_ids: list[str]) -> None:
         for spec_id in spec_ids:

@@ -132,7 +132,6 @@ def test_a_broker_that_is_killed_in_a_prune_has_removed_whole_runs_only(
     recorded = dict(rows_of(journal, "SELECT state, count(*) FROM state GROUP BY state"))
 
     assert counts["COMPLETED"] == recorded.get("Completed", 0) < MANY
-    assert rows_of(journal, "SELECT runs FROM ended") == [(counts["COMPLETED"],)]
     for table in ("run", "result"):
         missing = f"SELECT count(*) FROM state LEFT JOIN {table} USING (seq) WHERE {table}.seq IS NULL"
         more = f"SELECT count(*) FROM {table} LEFT JOIN state USING (seq) WHERE state.seq IS NULL"
