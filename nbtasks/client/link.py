@@ -275,7 +275,7 @@ class Link:
                 if who == THREAD and self._callers:
                     return  # who waits himself must not miss that it arrived
                 self._take()
-                is_gone = self._way.is_broken and not self._is_stopped
+                is_gone = self._way.says_broken(ready) and not self._is_stopped
             if is_gone:
                 self._replace_broker()
         self._call_due(listens=who == CALLER)

@@ -16,7 +16,7 @@ from nbtasks.errors import BrokerUnavailable
 from nbtasks.wire import connection, ids
 from nbtasks.wire.connection import Connection
 from nbtasks.wire.process import ProcessWatch, start_broker
-from nbtasks.wire.sockets import PeerSockets
+from nbtasks.wire.sockets import PeerSockets, poll_of
 
 START_S = 15.0  # for a broker to come up
 GONE_S = 2.0  # for somebody else to start a broker again, when we must not
@@ -56,6 +56,10 @@ class Way:
     def is_broken(self) -> bool:
         """Whether the broker's process is gone."""
         return self._watch is not None and bool(self._life.poll(0))
+
+    def says_broken(self, ready: list[int]) -> bool:
+        """Whether what `wait` returned says so."""
+        return self._watch is not None and self._watch.fileno() in ready
 
     def has_successor(self) -> bool:
         """Whether somebody started another broker."""
@@ -99,10 +103,10 @@ class Way:
             if self._watch is not None:
                 self._watch.close()
             self._watch = ProcessWatch(found.pid, found.born)
-            self._life = _poller(self._watch.fileno())
+            self._life = poll_of([self._watch.fileno()])
         assert self._watch is not None
         descriptors = (*self.sockets.filenos(), self._wake_reading, self._watch.fileno())
-        self.pollers = [_poller(*descriptors), _poller(*descriptors)]
+        self.pollers = [poll_of(descriptors), poll_of(descriptors)]
         return is_new
 
     def wait(self, which: int, timeout_s: float) -> list[int]:
@@ -138,13 +142,6 @@ def stopped(home: Path) -> BrokerUnavailable:
 
 def _keys(found: Connection) -> tuple[str, ...]:
     return found.control, found.publish, found.server_key, found.public_key, found.secret_key
-
-
-def _poller(*descriptors: int) -> select.poll:
-    poller = select.poll()
-    for descriptor in descriptors:
-        poller.register(descriptor, select.POLLIN)
-    return poller
 
 
 def _until(look: Callable[[], T], timeout_s: float) -> T:

@@ -74,7 +74,7 @@ from nbtasks.core.vocabulary import (
     WorkerInfo as WorkerInfo,
 )
 
-PROTOCOL = 4  # raised whenever a message changes in a way the other side would misread
+PROTOCOL = 5  # raised whenever a message changes in a way the other side would misread
 
 
 # Nothing here can be part of a cycle, and a queue of 200,000 runs must not be searched for one.

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import select
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -34,9 +36,12 @@ HANG_UPS_MAX = 3
 LINGER_MS = 500  # for the last words of a process that ends
 RECONNECT_MS = 20  # a restarted broker is found within this
 RECONNECT_MS_MAX = 250
+MONITOR_LOOK_S = 0.1  # between two looks of one who sends whether the way is still open
 COPY_BYTES_MAX = 65536  # a larger frame is handed to zmq without a copy
 EVENTS = "e/"  # what topics of events begin with
 BROKER = "broker"  # sender of the broker's frames
+
+_TOPIC_END = b"\0"  # between the topic and the frame; topics are ASCII
 
 # plain numbers: to combine pyzmq's enums costs more than the call they are for
 _POLLIN = int(zmq.POLLIN)
@@ -87,9 +92,20 @@ def _is_readable(socket: zmq.Socket[bytes]) -> bool:
 
 def _poll(sockets: Iterable[zmq.Socket[bytes]], timeout_s: float | None, fds: Iterable[int]) -> set[int]:
     entries: list[Any] = [*((socket, _POLLIN) for socket in sockets), *((fd, _POLLIN) for fd in fds)]
+    return {item for item, _ in zmq.zmq_poll(entries, _milliseconds(timeout_s)) if isinstance(item, int)}
+
+
+def poll_of(fds: Iterable[int]) -> select.poll:
+    """What waits until one of these descriptors is readable, or ends."""
+    poller = select.poll()
+    for fd in fds:
+        poller.register(fd, select.POLLIN)
+    return poller
+
+
+def _milliseconds(timeout_s: float | None) -> int:
     # rounded up, so that a timer is due when we wake for it
-    timeout_ms = -1 if timeout_s is None else max(0, int(timeout_s * 1000 + 0.999))
-    return {item for item, _ in zmq.zmq_poll(entries, timeout_ms) if isinstance(item, int)}
+    return -1 if timeout_s is None else max(0, int(timeout_s * 1000 + 0.999))
 
 
 class BrokerSockets:
@@ -114,6 +130,10 @@ class BrokerSockets:
             socket.bind(endpoint)
         for path in self._paths:
             os.chmod(path, 0o600)
+        self._by_fileno = {int(_get_option(each, zmq.FD)): each for each in (self._router, self._xpub)}
+        self._news = set(self._by_fileno.values())  # sockets that may have something
+        self._polled: list[int] = []
+        self._poller = select.poll()
 
     @property
     def is_guarded(self) -> bool:
@@ -124,6 +144,8 @@ class BrokerSockets:
         """What has arrived, at most `limit` frames."""
         received: list[Received] = []
         router = self._router
+        if router not in self._news:
+            return received
         while len(received) < limit and _is_readable(router):
             route = router.recv(_NOW, copy=False)
             parts = [router.recv(_NOW)] if route.more else []
@@ -135,7 +157,9 @@ class BrokerSockets:
 
     def subscriptions(self) -> list[Subscription]:
         """What was subscribed to or given up since the last call, once for each connection."""
-        found = []
+        found: list[Subscription] = []
+        if self._xpub not in self._news:
+            return found
         while _is_readable(self._xpub):
             frame = self._xpub.recv(_NOW, copy=False)
             while _get_option(self._xpub, _RCVMORE):
@@ -163,12 +187,22 @@ class BrokerSockets:
 
     def publish(self, topic: bytes, frame: bytes) -> None:
         """Send to whoever subscribed to `topic`; nothing tells whether anybody did."""
-        self._xpub.send(topic, _NOW_AND_MORE)
-        self._xpub.send(frame, _NOW, copy=len(frame) <= COPY_BYTES_MAX)
+        # one part, topic first: a second one takes every step of the way again
+        self._xpub.send(topic + _TOPIC_END + frame, _NOW, copy=len(frame) <= COPY_BYTES_MAX)
 
     def poll(self, timeout_s: float | None, fds: Iterable[int] = ()) -> set[int]:
         """Wait for a frame, a subscription or a ready descriptor; return the ready descriptors."""
-        return _poll((self._router, self._xpub), timeout_s, fds)
+        # asked before the wait, because sending may have swallowed the sign for which we would wait
+        self._news = {socket for socket in self._by_fileno.values() if _is_readable(socket)}
+        polled = [*self._by_fileno, *fds]
+        if polled != self._polled:
+            self._polled, self._poller = polled, poll_of(polled)
+        ready = {fd for fd, _ in self._poller.poll(0 if self._news else _milliseconds(timeout_s))}
+        for fd, socket in self._by_fileno.items():
+            if fd in ready:
+                ready.discard(fd)
+                self._news.add(socket)
+        return ready
 
     def close(self) -> None:
         """Send what is queued, for at most `LINGER_MS`, and take the endpoints away."""
@@ -221,6 +255,7 @@ class PeerSockets(Generic[T]):
         self._sub = self._context.socket(zmq.SUB)
         self._dealer = self._context.socket(zmq.DEALER)
         self._is_connected = False
+        self._looked_s = 0.0  # mono seconds, at the monitor
         self._unconnected_frames = 0
         self._hang_ups = 0  # unexplained ends of handshakes in a row
         self._refused = False
@@ -267,7 +302,8 @@ class PeerSockets(Generic[T]):
         """Send in as few frames as possible; what does not fit a queue is dropped."""
         if not self.is_usable:
             return
-        self._look_at_monitor()
+        if not self._is_connected or self._looked_s + MONITOR_LOOK_S < time.monotonic():
+            self._look_at_monitor()
         for batch in codec.batches(messages):
             if not self._is_connected:
                 if self._unconnected_frames >= UNCONNECTED_FRAMES_MAX:
@@ -290,11 +326,10 @@ class PeerSockets(Generic[T]):
                 if limit <= 0:
                     return messages
                 limit -= 1
-                frame = socket.recv(_NOW)
-                while _get_option(socket, _RCVMORE):
-                    frame = socket.recv(_NOW)
+                body = socket.recv(_NOW)
+                start = body.find(_TOPIC_END) + 1 if socket is self._sub else 0
                 try:
-                    messages += self._decoder.decode(frame)[1]
+                    messages += self._decoder.decode(memoryview(body)[start:])[1]
                 except (ProtocolError, VersionMismatch) as error:
                     log.warning("a frame of the broker was dropped: %s", error)
             self._suspects.discard(socket)
@@ -356,6 +391,7 @@ class PeerSockets(Generic[T]):
         self._context.term()
 
     def _look_at_monitor(self) -> None:
+        self._looked_s = time.monotonic()
         while _is_readable(self._monitor):
             event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:

@@ -9,7 +9,6 @@ wakes the main thread for work.
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -26,7 +25,7 @@ from nbtasks.wire import clock, connection, lock
 from nbtasks.wire.alive import is_alive
 from nbtasks.wire.connection import Connection
 from nbtasks.wire.marker import Marker
-from nbtasks.wire.sockets import PeerSockets
+from nbtasks.wire.sockets import PeerSockets, poll_of
 from nbtasks.worker import stacks
 from nbtasks.worker.loglines import LogLines
 
@@ -104,7 +103,7 @@ class Agent:
 
     def next_push(self, wait_s: float) -> Push | None:
         """The next run to execute, waited for at most `wait_s`; None: serve the kernel."""
-        poll = _poll_of(self._filenos())
+        poll = poll_of(self._filenos())
         until_s = time.monotonic() + wait_s
         ready: Ready = []
         while True:
@@ -202,7 +201,7 @@ class Agent:
     def _turn(self) -> None:
         back_s = self._stands_back_s()
         if back_s > 0:
-            _poll_of([self._wake_reading]).poll(back_s * 1000)
+            poll_of([self._wake_reading]).poll(back_s * 1000)
             _drain(self._wake_reading)
             return
         _drain(self._wake_reading)
@@ -229,7 +228,7 @@ class Agent:
             self._look_at = now_s + LOOK_S
             self._look()
         until_s = min(wake_at, flush_at, self._look_at)
-        self._ready = _poll_of(fds).poll(max(0.0, until_s - time.monotonic()) * 1000 + 0.999)
+        self._ready = poll_of(fds).poll(max(0.0, until_s - time.monotonic()) * 1000 + 0.999)
 
     def _stands_back_s(self) -> float:
         if self._main is MainThread.SERVES:
@@ -270,12 +269,12 @@ class Agent:
             self._kept = max(self._kept, message.upto)
 
     def _perform(self, effects: Effects) -> None:
-        for act in effects.acts:
-            if isinstance(act, MarkEnded):
-                self._marker.ended(act.words)
         self._say(effects)
         for act in effects.acts:
-            if isinstance(act, Break):
+            # after it was said, while it is on its way: before both, nobody knows that the attempt is over
+            if isinstance(act, MarkEnded):
+                self._marker.ended(act.words)
+            elif isinstance(act, Break):
                 self._interrupts.ask((act.run, act.attempt))
             elif isinstance(act, Read):
                 self.read(act.upto)
@@ -345,13 +344,6 @@ class Agent:
 def _add(effects: Effects, more: Effects) -> None:
     effects.sends += more.sends
     effects.acts += more.acts
-
-
-def _poll_of(fds: Iterable[int]) -> select.poll:
-    poll = select.poll()
-    for fd in fds:
-        poll.register(fd, select.POLLIN)
-    return poll
 
 
 def _drain(fd: int) -> None:
