@@ -188,7 +188,6 @@ class Daemon:
         output = self._broker.take()
         if output.writes:
             self._store.commit(output)
-            self._upkeep.committed(output)
             self._payloads.committed(output)
             if output.removed:
                 self._sweep.committed(output.removed)
@@ -201,6 +200,8 @@ class Daemon:
             self._blobs_are_due = False
             self._sweep_blobs()
         self._answers.perform(output, now.mono_s)
+        if output.writes:
+            self._upkeep.committed(output)
         for peer, wish in self._answers.prunes:
             self._sweep.ask(peer, wish, now)
         self._answers.prunes.clear()

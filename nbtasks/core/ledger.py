@@ -128,7 +128,7 @@ class Ledger:
         )
         self.runs[new.run] = record
         self._new.add(new.run)
-        self._tally(record.spec).counts[state.type.value] += 1
+        self._tally(record.spec).counts[state.type] += 1
         self._count_child(record, 1)
         self.out.new.append(NewRow(record, new.args, new.parameters))
         if self.observe is not None:
@@ -158,10 +158,10 @@ class Ledger:
         unix_s = max(unix_s, record.at)  # the wall clock may have been set back
         if new is not old:
             tally = self._tally(record.spec)
-            tally.counts[old.type.value] -= 1
+            tally.counts[old.type] -= 1
             if new in FINAL and self._attributed < record.seq <= self._former_seq:
                 tally = self.rest  # its range is still to be looked up
-            tally.counts[new.type.value] += 1
+            tally.counts[new.type] += 1
             record.state, record.at = new, unix_s
             record.history = (*record.history, Moment(new.value, unix_s, message, label))
         record.message = message

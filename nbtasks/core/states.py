@@ -12,7 +12,16 @@ from enum import Enum
 from nbtasks.errors import IllegalMove
 
 
-class StateType(str, Enum):
+class _Word(str, Enum):
+    """A text that is one of a few. It hashes as the text that it equals; Enum's own hash is a call more."""
+
+    __hash__ = str.__hash__
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class StateType(_Word):
     """What a program tests for; every state name belongs to exactly one of these eight."""
 
     SCHEDULED = "SCHEDULED"  # not before a time that lies ahead
@@ -24,11 +33,8 @@ class StateType(str, Enum):
     CANCELLED = "CANCELLED"
     CRASHED = "CRASHED"  # the process died, or the code left the interpreter
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class State(str, Enum):
+class State(_Word):
     """What a user reads. The value is the name that is shown and stored."""
 
     SCHEDULED = "Scheduled"  # its eta lies ahead
@@ -46,9 +52,6 @@ class State(str, Enum):
     UPSTREAM_FAILED = "UpstreamFailed"  # a run that it needs did not complete; its code never starts
     CANCELLED = "Cancelled"
     CRASHED = "Crashed"
-
-    def __str__(self) -> str:
-        return self.value
 
     @property
     def type(self) -> StateType:
@@ -90,7 +93,7 @@ FINAL_TYPES = frozenset(state.type for state in FINAL)
 FIRST = (State.SCHEDULED, State.AWAITING_DEPENDENCIES, State.PENDING)  # in which a run may begin
 
 
-class Cause(str, Enum):
+class Cause(_Word):
     """What may happen to a run; the label of an arrow in the diagram."""
 
     DUE = "due"  # its eta has come
@@ -109,9 +112,6 @@ class Cause(str, Enum):
     CRASHED_RETRY = "crashed, run again"
     CANCEL = "cancel"  # asked while a worker holds it
     CANCELLED = "cancelled"  # confirmed, or nobody held it
-
-    def __str__(self) -> str:
-        return self.value
 
 
 _ENDINGS = {

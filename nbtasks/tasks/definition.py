@@ -147,6 +147,14 @@ class Task(Decorators, Generic[F]):
         except ValueError:
             return None  # some functions written in C have none
 
+    @functools.cached_property
+    def _plain_names(self) -> tuple[str, ...] | None:
+        """What the parameters are called, if each of them may be given by position; else None."""
+        parameters = () if self._signature is None else self._signature.parameters.values()
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        names = tuple(one.name for one in parameters if one.kind in kinds)
+        return names if names and len(names) == len(parameters) else None
+
     def __repr__(self) -> str:
         return f"Task(name={self.name!r}, key={self.key!r})"
 
@@ -373,6 +381,8 @@ class Task(Decorators, Generic[F]):
         """Positional and keyword arguments with defaults, and all by name."""
         if self._signature is None:
             return args, kwargs, {**{f"argument {i + 1}": value for i, value in enumerate(args)}, **kwargs}
+        if not kwargs and (names := self._plain_names) and len(names) == len(args):
+            return args, {}, dict(zip(names, args, strict=True))  # most calls; binding would give the same
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
