@@ -56,7 +56,7 @@ def crc(run: str, parameters: str, args: bytes) -> int:
 def state_row(r: RunRecord) -> tuple[Any, ...]:
     """The values of `STATE_COLUMNS`, then the key."""
     return (
-        r.state.value,
+        r.state,
         r.message,
         r.at,
         text(r.history),

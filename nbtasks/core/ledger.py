@@ -110,7 +110,7 @@ class Ledger:
         waits = submit.terms.eta > unix_s
         state = State.AWAITING_DEPENDENCIES if blocked else State.PENDING
         state = State.SCHEDULED if waits else state
-        if self._first_history[0].at != unix_s or self._first_history[0].state != state.value:
+        if self._first_history[0].at != unix_s or self._first_history[0].state != state:
             self._first_history = (Moment(state.value, unix_s),)
         record = RunRecord(
             seq=self.last_seq,

@@ -6,7 +6,7 @@ what its run does. A worker forgets an attempt only when the broker says that it
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 
 import msgspec
 
@@ -79,7 +79,7 @@ class Worker:
         self._runs_max = runs_max
         self._boot = ""  # of the broker that welcomed us; "" until then
         self._hello_at: float | None = 0.0
-        self._waiting: deque[Push] = deque()
+        self._waiting: OrderedDict[RunId, Push] = OrderedDict()
         self._current: Push | None = None
         self._started_at = 0.0  # UNIX seconds; 0: user code of the current attempt has not begun
         self._chunks: list[Printed] = []  # of the current attempt, not kept yet
@@ -142,8 +142,8 @@ class Worker:
                     effects.sends.append(Draining(0.0))
                 return
             # a newer attempt of the same run replaces an older one that still waits
-            self._waiting = deque(p for p in self._waiting if p.run != message.run)
-            self._waiting.append(message)
+            self._waiting.pop(message.run, None)
+            self._waiting[message.run] = message
         self._say_soon(Acked(message.run, message.attempt), now, ACK_S)
 
     @_on.register
@@ -193,14 +193,14 @@ class Worker:
     @_on.register
     def _on_leave(self, message: Leave, now: Now, effects: Effects) -> None:
         self._leaving = True
-        for push in list(self._waiting):
+        for push in list(self._waiting.values()):
             self._give_back((push.run, push.attempt), effects)
 
     def _retire(self, effects: Effects) -> None:
         """Leave of its own will; the broker must not give it back what it gives back."""
         effects.sends.append(Draining(0.0))
         self._leaving = True
-        for push in list(self._waiting):
+        for push in list(self._waiting.values()):
             self._give_back((push.run, push.attempt), effects)
 
     # -- from the main thread --------------------------------------------------------------------------
@@ -210,7 +210,7 @@ class Worker:
         assert self._current is None, "the main thread is busy"
         if not self._waiting or self._gone or self._marks_all() or self._is_worn:
             return None
-        self._current = self._waiting.popleft()
+        _, self._current = self._waiting.popitem(last=False)
         self._begun += 1
         self._printed, self._chunks, self._broken, self._started_at = 0, [], "", 0.0
         self._progress = None
@@ -364,18 +364,20 @@ class Worker:
     # -- pieces ----------------------------------------------------------------------------------------
 
     def _held(self) -> tuple[Held, ...]:
-        held = [Held(p.run, p.attempt) for p in self._waiting]
+        held = [Held(p.run, p.attempt) for p in self._waiting.values()]
         if self._current:
             held.append(Held(self._current.run, self._current.attempt, started=bool(self._started_at)))
         held += [Held(run, attempt, started=True, ended=True) for run, attempt in self._endings]
         return tuple(held)
 
     def _holds(self, key: Key) -> bool:
-        return any((h.run, h.attempt) == key for h in self._held())
+        holders = (self._waiting.get(key[0]), self._current)
+        return key in self._endings or any(p is not None and (p.run, p.attempt) == key for p in holders)
 
     def _give_back(self, key: Key, effects: Effects) -> None:
         """Say that this attempt will never start here, and make it true for late copies of its push."""
-        self._waiting = deque(p for p in self._waiting if (p.run, p.attempt) != key)
+        if (push := self._waiting.get(key[0])) and push.attempt == key[1]:
+            del self._waiting[key[0]]
         self._remember(key)
         effects.sends.append(Returned(*key))
 

@@ -86,5 +86,7 @@ class WorkerApp(IPKernelApp):  # type: ignore[misc]
             self.executor.execute(push)
             if self.client_spoke.is_set():
                 self.client_spoke.clear()
+                self.executor.rest()
                 loop.call_later(CLIENT_S, loop.stop)
                 loop.start()
+        self.executor.rest()

@@ -113,6 +113,10 @@ class Executor:
         self._surroundings.restore()  # while the broker records the result
         self._log.finished(push, outcome.word, outcome.message)
 
+    def rest(self) -> None:
+        """No run follows at once."""
+        self._surroundings.rest()
+
     def _interruptible(self, push: Push) -> Outcome:
         after = Aftermath(push, self._marker, lambda: self._agent.broken, self._agent.progressed)
         try:
@@ -146,15 +150,18 @@ class Executor:
         with pickling.given(Upstreams(push.given, self._blobs).value_of):
             arguments, options = pickling.load_arguments(self._blobs.unpack(push.args))
         bind = partial(context.bound, code.function, arguments, options)
-        cached = Cached(push, code, bind, self._blobs, partial(self._collector.text, "stderr"))
-        if found := cached.find():
-            return self._with_value(found[0], push)._replace(word=policy.CACHED, cache_key=cached.key)
+        key = ""
+        if push.cache_key or code.around.get("caching"):
+            cached = Cached(push, code, bind, self._blobs, partial(self._collector.text, "stderr"))
+            key = cached.key
+            if found := cached.find():
+                return self._with_value(found[0], push)._replace(word=policy.CACHED, cache_key=key)
         with after.inside(code, bind):
             value = self._value_of(code.function(*arguments, **options), push.spec.serializer)
         self._draw_figures()
         returned = isinstance(value, Returned)
         outcome = self._returned(value, push) if returned else self._with_value(value, push)
-        return outcome._replace(cache_key=cached.key)
+        return outcome._replace(cache_key=key) if key else outcome
 
     def _value_of(self, value: Any, serializer: str) -> Any:
         """What a call gives in the end: coroutines are run, generators give all that they yield."""

@@ -48,12 +48,16 @@ class ValueStream:
         self._interrupts = interrupts
         self._lock = threading.Lock()
         self._counts = threading.Lock()  # of what is unread; not held while something is given away
+        self._is_used = True  # by the current attempt
         self.open()
 
     # -- main thread --------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """An attempt begins."""
+        if not self._is_used:
+            return  # as it was: most runs are no generators
+        self._is_used = False
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._first = 0  # place of the first pending value among all
@@ -65,6 +69,7 @@ class ValueStream:
 
     def put(self, value: Any, serializer: str) -> None:
         """Take in one more value; raises `NotPicklable`."""
+        self._is_used = True
         if self._is_cut:
             return
         body = _body_of(value, serializer)
@@ -95,6 +100,8 @@ class ValueStream:
 
     def close(self) -> None:
         """The attempt is over."""
+        if not self._is_used:
+            return
         with self._interrupts, self._lock:
             self._cut()
 
@@ -113,6 +120,7 @@ class ValueStream:
     def read(self, upto: int) -> None:
         """Somebody reads, and has the chunks up to this number (-1: no more). Takes no other lock."""
         with self._counts:
+            self._is_used = True
             self._reader_until = 0.0 if upto < 0 else time.monotonic() + READER_S
             while self._unread and self._unread[0][0] <= upto:
                 _, values, size = self._unread.popleft()

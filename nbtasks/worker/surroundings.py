@@ -71,10 +71,12 @@ class Surroundings:
                 self._all_paths = [*spec.sys_path, *(e for e in self._path if e not in spec.sys_path)]
             sys.path[:] = self._all_paths
         if not spec.cwd:
+            self.rest()
             return ""
         try:
             os.chdir(spec.cwd)
         except OSError as error:
+            self.rest()
             reason = error.strerror or "not there"
             return f"nbtasks: cannot enter {spec.cwd} ({reason}); the run stays in {self._scratch}\n"
         return ""
@@ -96,6 +98,9 @@ class Surroundings:
         if os.environ._data != self._environment:  # type: ignore[attr-defined]
             os.environb.clear()
             os.environb.update(self._environment)
+
+    def rest(self) -> None:
+        """Leave the directory of the last run."""
         try:
             os.chdir(self._scratch)
         except OSError:
