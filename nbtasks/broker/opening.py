@@ -16,7 +16,7 @@ from pathlib import Path
 
 from nbtasks.broker import schema
 
-CACHE_KIB = 32 * 1024  # pages kept in memory
+CACHE_KIB = 16 * 1024  # pages kept in memory; the system keeps the others
 READER_CACHE_KIB = 8 * 1024
 CHECKED_FIRST_BYTES = 32 * 2**20  # a journal up to this size is read in a tenth of a second
 PROBLEMS_MAX = 3  # that are said

@@ -13,9 +13,10 @@ import msgspec
 import pytest
 
 from nbtasks.broker import opening, reader, schema
-from nbtasks.broker.payloads import Payloads
+from nbtasks.broker.payloads import ENTRY_BYTES, Payloads
 from nbtasks.broker.queries import Queries
 from nbtasks.broker.reader import Failed, Reader
+from nbtasks.broker.rows import Damaged
 from nbtasks.broker.store import Store
 from nbtasks.core.messages import Moment, RunFilter, Spec, Terms
 from nbtasks.core.records import NewRow, Output, RunRecord
@@ -98,6 +99,27 @@ def test_a_hook_run_brings_no_code_and_gets_that_of_its_run(path: Path) -> None:
 
     assert payloads.code(SPEC.code) == b"code"
     assert payloads.arguments(follower) == b"args"
+    store.close()
+
+
+def test_arguments_that_find_no_room_are_read_from_the_journal(path: Path) -> None:
+    store, first, second = Store(path), new(1), new(2)
+    payloads = Payloads(store, ENTRY_BYTES + len(b"args"))
+    output = Output(
+        new=[NewRow(one, b"args", "{}") for one in (first, second)], specs=[(SPEC.key, SPEC, b"")]
+    )
+    store.commit(output)
+    payloads.committed(output)
+    store.commit(Output(removed=[as_past(first), as_past(second)]))
+
+    assert payloads.arguments(first) == b"args"
+    with pytest.raises(Damaged):
+        payloads.arguments(second)
+
+    first.state = State.COMPLETED
+    payloads.committed(Output(changed={1: first}))
+    payloads.committed(Output(new=[NewRow(second, b"args", "{}")]))
+    assert payloads.arguments(second) == b"args"
     store.close()
 
 
