@@ -50,16 +50,17 @@ $(LAB_STAMP): $(STAMP)
 demo: $(STAMP)
 	$(BIN)/python -m tests.demo
 
-# Tests with real processes mostly wait, so two of their files go at a time; a browser wants the machine alone.
+# Tests with real processes mostly wait, so three of their files go at a time, the longest first
+# (tests/system/conftest.py); a browser wants the machine alone.
 test: $(BROWSER_STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/system --ignore=tests/browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/system
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/system
 	$(BIN)/python -m pytest tests/browser
 	$(BIN)/python -m pytest -p tests.notebook_home --nbval --nbval-current-env --nbval-cell-timeout 120 \
 	    --nbval-sanitize-with tests/nbval.cfg notebooks
 
 features: $(BROWSER_STAMP)
-	$(BIN)/python -m pytest -q -n 4 --dist loadfile -p tests.features -m feature
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -p tests.features -m feature
 
 check: $(STAMP)
 	$(BIN)/python -m ruff format --check .

@@ -1,4 +1,4 @@
-"""Code and arguments on their way to workers: what was committed is at hand if there is room, else in the store.
+"""Code and arguments on their way to workers: at hand if there is room for them, else read from the store.
 
 Most runs are pushed within milliseconds of their submit, and reading them back would be in vain; but
 a long queue must not fill the memory. Of arguments the oldest stay: they are pushed first.

@@ -18,7 +18,6 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
 from nbtasks import task
-from tests.homes import end_leftovers
 from tests.system.waiting import HANG_S, until
 
 pytestmark = pytest.mark.feature("N4")
@@ -198,7 +197,6 @@ def kernel(home: Path) -> Iterator[Kernel]:
     finally:
         client.stop_channels()
         manager.shutdown_kernel()
-        end_leftovers(home.parent)
 
 
 def test_what_happens_in_the_background_says_nothing_in_another_cell(kernel: Kernel, tmp_path: Path) -> None:
