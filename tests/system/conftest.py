@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 # by what they take, not by how many tests they hold
-LONGEST = ("test_tools", "test_soak", "test_far_runners", "test_output_notebook", "test_nested", "test_widgets")
+LONGEST = (
+    "test_tools",
+    "test_soak",
+    "test_far_runners",
+    "test_output_notebook",
+    "test_nested",
+    "test_widgets",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
