@@ -40,6 +40,7 @@ LAYERS: dict[str, int] = {
     "views": 5,
     "details": 5,
     "cli": 5,
+    "__main__": 6,
     "console": 5,
     "testing": 5,
     "jupyter": 5,

@@ -109,6 +109,8 @@ class Link:
         with self._lock:
             is_gone = self._way.is_broken
             if is_gone and not self._is_stopped:
+                if (sockets := self._way.sockets) is not None:
+                    sockets.ready(sockets.filenos())  # nobody waited at them when it came
                 self._take()  # its last word may be that it was stopped
             is_there = self._way.pid != 0 and not self._is_stopped and not is_gone
             if is_there and self._machine.is_connected and self._trouble is None:

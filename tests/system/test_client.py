@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import pytest
 
 import nbtasks
@@ -310,6 +311,17 @@ def test_who_waits_while_the_broker_is_stopped_gets_an_error_and_a_new_delay_sta
     assert run.result(timeout=60) == 2
 
 
+def test_a_broker_that_somebody_else_stopped_is_not_started_by_a_question(client: Any, home: Path) -> None:
+    pid = client.status().broker_pid
+
+    subprocess.run([sys.executable, "-m", "nbtasks", "broker", "stop"], check=True, capture_output=True)
+    until(lambda: not psutil.pid_exists(pid), "it is gone")
+
+    with pytest.raises(nbtasks.BrokerUnavailable, match="stopped"):
+        client.status()
+    assert connection.read(home) is None
+
+
 def test_an_awaited_run_gets_an_error_when_the_broker_is_stopped(client: Any) -> None:
     async def main() -> None:
         run = double.delay(1)
@@ -461,6 +473,26 @@ def test_a_run_sees_directory_and_freshly_edited_modules_of_its_submitter(
     assert task(look).delay().result(timeout=60) == (str(tmp_path), 1)
     (tmp_path / "localmodule.py").write_text("VALUE = 'edited'\n")
     assert task(look).delay().result(timeout=60) == (str(tmp_path), "edited")
+
+
+@pytest.mark.feature("W9")
+def test_no_run_stays_in_the_directory_of_the_run_before(
+    client: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.start_workers(1)
+    where = task(os.getcwd)
+    directories = [tmp_path / "first", tmp_path / "gone", tmp_path / "second"]
+    runs = []
+    for directory in directories:
+        directory.mkdir()
+        monkeypatch.chdir(directory)
+        if directory.name == "gone":
+            directory.rmdir()
+        runs.append(where.delay())
+
+    found = [run.result(timeout=60) for run in runs]
+
+    assert found == [str(directories[0]), str(home / "scratch"), str(directories[2])]
 
 
 # -- scripts ------------------------------------------------------------------------------------------
