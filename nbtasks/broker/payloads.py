@@ -1,7 +1,8 @@
 """Code and arguments on their way to workers: at hand if there is room for them, else read from the store.
 
 Most runs are pushed within milliseconds of their submit, and reading them back would be in vain; but
-a long queue must not fill the memory. Of arguments the oldest stay: they are pushed first.
+a long queue must not fill the memory. Of runs that wait for a worker alone the oldest stay: they are
+pushed first. What waits for anything else, or has started, would take their room.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections import OrderedDict
 
 from nbtasks.broker.store import Store
 from nbtasks.core.records import Output, RunRecord
+from nbtasks.core.states import State
 
 ENTRY_BYTES = 200  # what the cache itself needs for one entry, roughly
 
@@ -32,17 +34,17 @@ class Payloads:
         self._codes_bytes = 0
 
     def committed(self, output: Output) -> None:
-        """Keep what is new, forget what is over."""
+        """Keep what is new, forget what has started or is over."""
         for _, spec, code in output.specs:
             if code:
                 self._keep_code(spec.code, code)
         for new in output.new:
             size = len(new.args) + ENTRY_BYTES
-            if self._arguments_bytes + size <= self._bytes_max:
+            if new.record.state is State.PENDING and self._arguments_bytes + size <= self._bytes_max:
                 self._arguments[new.record.seq] = new.args
                 self._arguments_bytes += size
         for seq, record in output.changed.items():
-            if record.is_final and (args := self._arguments.pop(seq, None)) is not None:
+            if (record.is_final or record.started) and (args := self._arguments.pop(seq, None)) is not None:
                 self._arguments_bytes -= len(args) + ENTRY_BYTES
 
     def arguments(self, record: RunRecord) -> bytes:

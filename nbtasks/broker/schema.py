@@ -57,7 +57,7 @@ CREATE TABLE need (                 -- runs that must end before another may sta
 ) WITHOUT ROWID;
 """
 
-# What brings a journal of this version to the next one; never changed once released.
+# What brings a journal of this version to the next one.
 STEPS = {
     1: _SINCE_2,
     2: _SINCE_3,

@@ -58,8 +58,9 @@ def dump_function(function: Any, name: str = "") -> tuple[bytes, str]:
         The message names what the function uses and cannot travel.
     """
     depth = _depth(function) if type(function) is types.FunctionType else None
-    known = None if depth is None else _references.get(function)
-    if known is not None and known[0] == depth:
+    place = None if depth is None else (function.__module__, function.__qualname__, depth)
+    known = None if place is None else _references.get(function)
+    if known is not None and known[0] == place:
         return known[1], known[2]
     try:
         body, carried = _dump_code(function)
@@ -72,13 +73,13 @@ def dump_function(function: Any, name: str = "") -> tuple[bytes, str]:
             f"at most {_mib(VALUE_BYTES_MAX)} may travel: pass large values as arguments or by file"
         )
     digest = hashlib.blake2b(code, digest_size=16).hexdigest()
-    if depth is not None:
-        _references[function] = depth, code, digest
+    if place is not None:
+        _references[function] = place, code, digest
     return code, digest
 
 
-# function that travels by reference -> its depth, bytes, digest: what it does is not in them
-_references: WeakKeyDictionary[Any, tuple[int, bytes, str]] = WeakKeyDictionary()
+# function that travels by reference -> where it is found, bytes, digest: what it does is not in them
+_references: WeakKeyDictionary[Any, tuple[tuple[str, str, int], bytes, str]] = WeakKeyDictionary()
 
 
 def load_function(code: bytes) -> Callable[..., Any]:

@@ -37,7 +37,7 @@ LINGER_MS = 500  # for the last words of a process that ends
 RECONNECT_MS = 20  # a restarted broker is found within this
 RECONNECT_MS_MAX = 250
 MONITOR_LOOK_S = 0.1  # between two looks of one who sends whether the way is still open
-COPY_BYTES_MAX = 65536  # a larger frame is handed to zmq without a copy
+COPY_BYTES_MAX = 65536  # a larger frame is handed to zmq as it is
 EVENTS = "e/"  # what topics of events begin with
 BROKER = "broker"  # sender of the broker's frames
 
@@ -141,7 +141,7 @@ class BrokerSockets:
         return self._gate.is_manned
 
     def receive(self, limit: int = 1000) -> list[Received]:
-        """What has arrived, at most `limit` frames."""
+        """What had arrived when `poll` returned, at most `limit` frames."""
         received: list[Received] = []
         router = self._router
         if router not in self._news:
@@ -156,7 +156,7 @@ class BrokerSockets:
         return received
 
     def subscriptions(self) -> list[Subscription]:
-        """What was subscribed to or given up since the last call, once for each connection."""
+        """What was subscribed to or given up until `poll` returned, once for each connection."""
         found: list[Subscription] = []
         if self._xpub not in self._news:
             return found

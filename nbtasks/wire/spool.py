@@ -59,7 +59,7 @@ class Spool:
 
     @property
     def has_more(self) -> bool:
-        return self._end() > self._read
+        return os.fstat(self._descriptor).st_size > self._read
 
     def read(self) -> bytes:
         """At most `READ_BYTES_MAX` of what was written and not yet said to be `taken`."""
@@ -90,17 +90,13 @@ class Spool:
 
     def forget(self) -> None:
         """What came so far belongs to nobody."""
-        self._read = self._end()
+        self._read = os.fstat(self._descriptor).st_size
         self._recorded = self._taken
         _NUMBERS.pack_into(self._note, 0, self._taken, self._recorded, self._read)
 
     def write(self, text: bytes) -> None:
         """Append; for a forked child, which has no other way to be heard."""
         os.write(self._descriptor, text)
-
-    def _end(self) -> int:
-        # a position means nothing to who appends, and asking for it costs less than a status
-        return os.lseek(self._descriptor, 0, os.SEEK_END)
 
     def _give_back(self) -> None:
         """Free the disk blocks of what was read; the file keeps its size, so positions stay right."""

@@ -269,12 +269,12 @@ class Agent:
             self._kept = max(self._kept, message.upto)
 
     def _perform(self, effects: Effects) -> None:
-        self._say(effects)
         for act in effects.acts:
-            # after it was said, while it is on its way: before both, nobody knows that the attempt is over
             if isinstance(act, MarkEnded):
                 self._marker.ended(act.words)
-            elif isinstance(act, Break):
+        self._say(effects)
+        for act in effects.acts:
+            if isinstance(act, Break):
                 self._interrupts.ask((act.run, act.attempt))
             elif isinstance(act, Read):
                 self.read(act.upto)

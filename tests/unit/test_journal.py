@@ -116,7 +116,7 @@ def test_arguments_that_find_no_room_are_read_from_the_journal(path: Path) -> No
     with pytest.raises(Damaged):
         payloads.arguments(second)
 
-    first.state = State.COMPLETED
+    first.started = True
     payloads.committed(Output(changed={1: first}))
     payloads.committed(Output(new=[NewRow(second, b"args", "{}")]))
     assert payloads.arguments(second) == b"args"

@@ -7,12 +7,15 @@ import pickle
 import sys
 import threading
 import traceback
+import types
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 import pytest
 
+import nbtasks
 from nbtasks import pickling
 from nbtasks.core.payload import Payload
 from nbtasks.errors import FailedRun, NotPicklable, ResultCorrupt, ValueTooLarge
@@ -94,6 +97,36 @@ def test_a_function_of_a_module_travels_by_reference() -> None:
 
     assert pickling.load_function(code) is traceback.format_exc
     assert len(code) < 200
+
+
+def test_a_module_of_a_package_that_is_registered_by_value_travels_so_while_it_is_registered() -> None:
+    by_reference, digest = pickling.dump_function(source_digest)
+
+    cloudpickle.register_pickle_by_value(nbtasks)
+    try:
+        by_value, other_digest = pickling.dump_function(source_digest)
+    finally:
+        cloudpickle.unregister_pickle_by_value(nbtasks)
+
+    assert len(by_value) > 2 * len(by_reference)
+    assert other_digest != digest
+    assert pickling.dump_function(source_digest) == (by_reference, digest)
+
+
+def test_a_function_that_its_module_holds_under_another_name_now_travels_under_that() -> None:
+    module = types.ModuleType("tests_renamed")
+    exec("def first(): return 1\ndef other(): return 2", vars(module))
+    sys.modules[module.__name__] = module
+    try:
+        function = module.first
+        pickling.dump_function(function)
+
+        module.second, module.first = function, module.other
+        function.__qualname__ = function.__name__ = "second"
+
+        assert pickling.load_function(pickling.dump_function(function)[0])() == 1
+    finally:
+        del sys.modules[module.__name__]
 
 
 @pytest.mark.feature("D8")
