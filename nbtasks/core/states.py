@@ -7,6 +7,7 @@ tests). Which worker holds a run is not part of its state: a pushed run is still
 
 from __future__ import annotations
 
+import difflib
 from enum import Enum
 
 from nbtasks.errors import IllegalMove
@@ -87,6 +88,26 @@ FINAL = frozenset(
         State.CRASHED,
     }
 )
+
+
+def state_word(given: str) -> str:
+    """The state type or name that is meant; in lower case, say, a type goes before a name.
+
+    Raises
+    ------
+    ValueError
+        There is none; the message says which there are.
+    """
+    words = [*map(str, StateType), *map(str, State)]
+    if given in words:
+        return given
+    for word in words:
+        if word.lower() == given.lower():
+            return word
+    close = difflib.get_close_matches(given.lower(), [word.lower() for word in words], 1)
+    near = f", did you mean {next(word for word in words if word.lower() == close[0])!r}?" if close else ""
+    types, names = ", ".join(map(str, StateType)), ", ".join(map(str, State))
+    raise ValueError(f"there is no state {given!r}{near or '.'} Types are {types}; names are {names}")
 
 
 FINAL_TYPES = frozenset(state.type for state in FINAL)

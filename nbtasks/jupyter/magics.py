@@ -19,6 +19,7 @@ from IPython.display import display
 from IPython.utils.process import arg_split  # type: ignore[attr-defined]  # a re-export
 
 from nbtasks import views
+from nbtasks.core.states import state_word
 from nbtasks.errors import NbtasksError
 from nbtasks.jupyter import offers, session
 from nbtasks.jupyter.display import BoardView, RunTable
@@ -156,9 +157,11 @@ class NbtasksMagics(Magics):
         if arguments.limit < 1:
             raise UsageError("--limit takes a number from 1 on")
         client = session.running()
-        found = client.runs(
-            state=arguments.state, task=arguments.task, tag=arguments.tag, limit=arguments.limit
-        )
+        try:
+            state = state_word(arguments.state) if arguments.state else None
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        found = client.runs(state=state, task=arguments.task, tag=arguments.tag, limit=arguments.limit)
         return RunTable(found)
 
     def _on_board(self, arguments: Namespace) -> BoardView:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from nbtasks.context import Submitter, submitter
 from nbtasks.core.messages import RunFilter
+from nbtasks.core.states import state_word
 from nbtasks.run.group import RunList, as_completed, wait
 from nbtasks.run.handle import Run
 from nbtasks.run.moments import RunAttempt, RunState
@@ -32,11 +33,16 @@ def runs(state: str | None = None, task: Any = None, tag: str | None = None, lim
     Parameters
     ----------
     state
-        A state type (`"FAILED"`) or the name of a state (`"TimedOut"`).
+        A state type (`"FAILED"`) or the name of a state (`"TimedOut"`); `"failed"` is a type, too.
     task
         A task, or the name or key of one.
     limit
         At most so many.
+
+    Raises
+    ------
+    ValueError
+        There is no such state, or the limit is below 1.
     """
     return find_runs(submitter(), state, task, tag, limit)
 
@@ -46,5 +52,5 @@ def find_runs(client: Submitter, state: str | None, task: Any, tag: str | None, 
     if limit < 1:
         raise ValueError(f"limit is a number from 1 on, not {limit}")
     key = getattr(task, "key", task) or ""
-    wanted = RunFilter(() if state is None else (state,), key, tag or "", limit)
+    wanted = RunFilter(() if state is None else (state_word(state),), key, tag or "", limit)
     return RunList(Run.of_info(info, client) for info in client.infos(wanted))

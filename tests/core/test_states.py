@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbtasks.core.states import FINAL, FIRST, MOVES, TYPES, Cause, State, StateType, mermaid, move
+from nbtasks.core.states import FINAL, FIRST, MOVES, TYPES, Cause, State, StateType, mermaid, move, state_word
 from nbtasks.errors import IllegalMove
 
 
@@ -40,3 +40,20 @@ def test_the_diagram_shows_every_move_to_another_state() -> None:
             if target is not source:
                 line = next(row for row in diagram.splitlines() if f" {source} --> {target}:" in row)
                 assert str(cause) in line
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("FAILED", "FAILED"), ("Failed", "Failed"), ("failed", "FAILED"), ("timedout", "TimedOut")],
+)
+def test_a_state_is_named_by_type_or_name_in_any_case(given: str, meant: str) -> None:
+    assert state_word(given) == meant
+
+
+def test_a_state_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(
+        ValueError, match=r"no state 'Timeout', did you mean 'TimedOut'\? Types are SCHEDULED"
+    ):
+        state_word("Timeout")
+    with pytest.raises(ValueError, match=r"no state 'xyz'\. Types are .* names are Scheduled"):
+        state_word("xyz")

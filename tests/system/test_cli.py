@@ -111,7 +111,11 @@ def test_runs_are_listed_as_table_ids_and_json(client: Any, workers: Any) -> Non
     table, ids, records = nbtasks("runs"), nbtasks("runs", "-o", "ids"), nbtasks("runs", "-o", "json")
     only = nbtasks("runs", "--state", "FAILED", "--task", "fail", "-o", "ids")
 
+    typo = nbtasks("runs", "--state", "Fialed")
+
     assert ids.stdout.split() == [str(failed.id), str(said.id)]
+    assert typo.returncode == 1
+    assert "no state 'Fialed', did you mean" in typo.stderr
     assert only.stdout.split() == [str(failed.id)]
     assert re.search(rf"{said.id} +✓ Completed +speak\(text='hello'\)", table.stdout)
     assert [record["state"] for record in json.loads(records.stdout)] == ["Failed", "Completed"]
