@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -53,13 +54,23 @@ def crc(run: str, parameters: str, args: bytes) -> int:
     return zlib.crc32(args, zlib.crc32(f"{run}{parameters}".encode()))
 
 
-def state_row(r: RunRecord) -> tuple[Any, ...]:
-    """The values of `STATE_COLUMNS`, then the key."""
+def state_rows(records: Iterable[RunRecord]) -> list[tuple[Any, ...]]:
+    """Of each the values of `STATE_COLUMNS`, then the key."""
+    found, shared, history = [], None, ""
+    for record in records:
+        if record.history is not shared:
+            # runs of a batch share the first one
+            shared, history = record.history, text(record.history)
+        found.append(_state_row(record, history))
+    return found
+
+
+def _state_row(r: RunRecord, history: str) -> tuple[Any, ...]:
     return (
         r.state,
         r.message,
         r.at,
-        text(r.history),
+        history,
         text(r.attempts) if r.attempts else "[]",
         r.attempt,
         r.worker,

@@ -17,7 +17,7 @@ from nbtasks.broker import opening, restoring
 from nbtasks.broker.opening import NewerSchema as NewerSchema
 from nbtasks.broker.queries import Queries
 from nbtasks.broker.restoring import Restored
-from nbtasks.broker.rows import LIVE, STATE_COLUMNS, Damaged, crc, marks, state_row, text
+from nbtasks.broker.rows import LIVE, STATE_COLUMNS, Damaged, crc, marks, state_rows, text
 from nbtasks.broker.upkeep import Upkeep
 from nbtasks.core.messages import RunId
 from nbtasks.core.records import NewRow, Output, WorkerRecord
@@ -74,13 +74,13 @@ class Store:
                 if self._greatest is not None:
                     self._greatest = max(self._greatest, *(new.record.run for new in output.new))
                 db.executemany(_INSERT_RUN, map(self._run_row, output.new))
-                db.executemany(_INSERT_STATE, [state_row(new.record) for new in output.new])
+                db.executemany(_INSERT_STATE, state_rows(new.record for new in output.new))
                 if needs := [
                     need for new in output.new if new.record.terms.needs for need in _need_rows(new)
                 ]:
                     db.executemany("INSERT INTO need VALUES (?, ?, ?)", needs)
             fresh = {new.record.seq for new in output.new}
-            if changed := [state_row(record) for seq, record in output.changed.items() if seq not in fresh]:
+            if changed := state_rows(record for seq, record in output.changed.items() if seq not in fresh):
                 db.executemany(_UPDATE_STATE, changed)
             if output.keys:
                 db.executemany("INSERT OR IGNORE INTO idempotency VALUES (?, ?, ?)", output.keys)

@@ -26,4 +26,5 @@ class Payload(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of all, without what a file adds."""
-        return sum(map(len, self.stream)) + sum(buffer.nbytes for buffer in self.buffers)
+        size = sum(map(len, self.stream))
+        return size + sum(buffer.nbytes for buffer in self.buffers) if self.buffers else size

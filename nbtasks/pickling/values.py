@@ -34,7 +34,9 @@ OUTSIDE_BYTES_MIN = 16 * 1024  # of a buffer that is not copied into the pickle
 
 _FILENAME = 10  # where the name of its file stands among what a code object is made of
 
-_PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
+_SMALL = frozenset({int, float, complex, bool, type(None)})
+_CONTAINERS = frozenset({tuple, list, dict})
+PLAIN_ITEMS_MAX = 100  # of a container that is looked through
 
 
 # -- functions ----------------------------------------------------------------------------------------
@@ -351,13 +353,22 @@ def dumps(value: Any) -> bytes:
 
 def _is_plain(value: Any, depth: int = 3) -> bool:
     kind = type(value)
-    if kind in _PLAIN:
-        return not (kind is bytes or kind is str) or len(value) < OUTSIDE_BYTES_MIN
-    if depth and (kind is tuple or kind is list) and len(value) <= 100:
-        return all(_is_plain(item, depth - 1) for item in value)
-    if depth and kind is dict and len(value) <= 100:
-        return all(_is_plain(k, 1) and _is_plain(v, depth - 1) for k, v in value.items())
-    return False
+    if kind in _SMALL:
+        return True
+    if kind is str or kind is bytes:
+        return len(value) < OUTSIDE_BYTES_MIN
+    if not depth or kind not in _CONTAINERS or len(value) > PLAIN_ITEMS_MAX:
+        return False
+    # loops, because a generator costs more than most calls have to be looked at
+    if kind is dict:
+        for key, item in value.items():  # noqa: SIM110
+            if not (_is_plain(key, 1) and _is_plain(item, depth - 1)):
+                return False
+        return True
+    for item in value:  # noqa: SIM110
+        if not _is_plain(item, depth - 1):
+            return False
+    return True
 
 
 def _named(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import struct
 import threading
 import time
 
@@ -15,6 +16,8 @@ _COUNTER_MAX = 0xFFF
 _lock = threading.Lock()
 _last_ms = 0
 _counter = 0
+_TAIL = struct.Struct("64Q")
+_random: list[int] = []  # numbers that no id has yet
 
 
 def run_id() -> str:
@@ -35,11 +38,24 @@ def run_id() -> str:
             # more than 4096 in one millisecond, or the clock was set back: borrow from the future
             _last_ms, _counter = _last_ms + 1, 0
         head, count = _last_ms, _counter
-    tail = (int.from_bytes(os.urandom(8), "big") & 0x3FFF_FFFF_FFFF_FFFF) | 0x8000_0000_0000_0000
-    text = f"{head:012x}7{count:03x}{tail:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        if not _random:
+            # of many, because asking the system costs as much as all the rest
+            _random.extend(_TAIL.unpack(os.urandom(_TAIL.size)))
+        tail = _random.pop() & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+    start = f"{head >> 16:08x}-{head & 0xFFFF:04x}-7{count:03x}"
+    return f"{start}-{tail >> 48:04x}-{tail & 0xFFFF_FFFF_FFFF:012x}"
 
 
 def peer_id(kind: str) -> str:
     """A fresh name for a peer; `kind` is "c" (client), "w" (worker) or "p" (pool)."""
     return f"{kind}-{secrets.token_hex(6)}"
+
+
+def _after_fork() -> None:
+    """A child must not make its parent's next ids, nor wait for a thread that it does not have."""
+    global _lock
+    _lock = threading.Lock()
+    _random.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
