@@ -24,9 +24,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output_tail_bytes: int = (
         1_000_000  # of it kept from the end (the middle is cut out); more than all counts as all
     )
-    payload_cache_bytes: int = (
-        64 * 2**20
-    )  # arguments that the broker keeps at hand for pushes, and code as well
+    payload_cache_bytes: int = 64 * 2**20  # arguments that the broker keeps at hand, and as much code
     runs_listed_max: int = 1000  # rows in one answer to a listing
     retention_days: float = 30.0  # finished runs leave the journal so long after their end; 0: never
     retention_bytes: int = 5_000_000_000  # and the oldest ones earlier if it would be larger; 0: no bound

@@ -201,7 +201,7 @@ class Daemon:
             self._sweep_blobs()
         self._answers.perform(output, now.mono_s)
         if output.writes:
-            self._upkeep.committed(output)
+            self._upkeep.committed(output)  # nobody waits for that
         for peer, wish in self._answers.prunes:
             self._sweep.ask(peer, wish, now)
         self._answers.prunes.clear()

@@ -19,7 +19,6 @@ from IPython.display import display
 from IPython.utils.process import arg_split  # type: ignore[attr-defined]  # a re-export
 
 from nbtasks import views
-from nbtasks.core.states import state_word
 from nbtasks.errors import NbtasksError
 from nbtasks.jupyter import offers, session
 from nbtasks.jupyter.display import BoardView, RunTable
@@ -157,12 +156,11 @@ class NbtasksMagics(Magics):
         if arguments.limit < 1:
             raise UsageError("--limit takes a number from 1 on")
         client = session.running()
+        wanted = {word: getattr(arguments, word) for word in ("state", "task", "tag", "limit")}
         try:
-            state = state_word(arguments.state) if arguments.state else None
-        except ValueError as error:
+            return RunTable(client.runs(**wanted))
+        except ValueError as error:  # there is no such state
             raise UsageError(str(error)) from None
-        found = client.runs(state=state, task=arguments.task, tag=arguments.tag, limit=arguments.limit)
-        return RunTable(found)
 
     def _on_board(self, arguments: Namespace) -> BoardView:
         return BoardView(session.running(), self.shell)

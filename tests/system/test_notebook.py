@@ -109,6 +109,7 @@ def test_a_run_shows_itself_and_its_output_again(notebook: Notebook) -> None:
     one, many = notebook.shown("run"), notebook.shown("%nbtasks runs")
     logs = notebook.text("%nbtasks logs run")
     by_expression = notebook.text("%nbtasks logs {run.id}")
+    mistyped = notebook.error("%nbtasks runs --state Fialed")
 
     assert one["text/plain"] == "Run 'add': Completed"
     assert ID.search(one["text/html"])
@@ -116,6 +117,7 @@ def test_a_run_shows_itself_and_its_output_again(notebook: Notebook) -> None:
     assert many["text/plain"] == "1 run: 1 Completed\n✓ Completed  add"
     assert ID.search(many["text/html"])
     assert logs == by_expression == "1 + 2\n"
+    assert "UsageError: there is no state 'Fialed', did you mean 'FAILED'?" in mistyped
 
 
 def test_an_error_comes_back_with_the_line_of_the_cell(notebook: Notebook) -> None:
