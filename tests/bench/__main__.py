@@ -73,9 +73,14 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--against", default="", metavar="COMMIT")
-    parser.add_argument("--workloads", default="", metavar="NAME|NAME", help="other than all")
+    parser.add_argument("--workloads", default="", metavar="NAME|NAME", help="these only; NAME,NAME: at one system after the other")
     parser.add_argument("--output", default="", metavar="FOLDER", help="for the table and the plot")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    known = [*STANDING.split(","), *PLAN[1:]]
+    for name in options.workloads.replace(",", "|").split("|") if options.workloads else ():
+        if name not in known:
+            parser.error(f"there is no workload {name!r}; there are {', '.join(known)}")
+    return options
 
 
 # -- measuring ----------------------------------------------------------------------------------------------
