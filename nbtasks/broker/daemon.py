@@ -112,6 +112,7 @@ class Daemon:
         self._sockets = BrokerSockets(self._connection, keys)
         self._wake_reading, self._wake_writing = os.pipe()
         self._watches = Watches()
+        self._polled: tuple[tuple[int, ...], list[int]] = ((), [])  # of the watches, and all
         self._broker = Broker(
             Limits(
                 queue_limit=settings.queue_limit,
@@ -219,9 +220,14 @@ class Daemon:
         return max(0.0, until - time.monotonic())
 
     def _fds(self) -> list[int]:
-        fds = [self._wake_reading, self._reader.fileno(), *self._watches.fds()]
-        if self._owner:
-            fds.append(self._owner.fileno())
+        """What to wait for besides the sockets; the same list until it changes."""
+        watched, fds = self._polled
+        if not fds or watched is not self._watches.fds:
+            watched = self._watches.fds
+            fds = [self._wake_reading, self._reader.fileno(), *watched]
+            if self._owner:
+                fds.append(self._owner.fileno())
+            self._polled = watched, fds
         return fds
 
     def _restore(self) -> None:
@@ -358,6 +364,7 @@ class Daemon:
         elif self._owner and fd == self._owner.fileno():
             self._owner.close()
             self._owner = None
+            self._polled = (), []
             self._close("the owner's process ended", 0.0, now)
         elif ended := self._watches.ended(fd):
             peer, exited = ended

@@ -33,10 +33,7 @@ class Watches:
         self._host = host_name()
         self._by_peer: dict[PeerId, _Watched] = {}
         self._by_fd: dict[int, PeerId] = {}
-
-    def fds(self) -> list[int]:
-        """Descriptors, one of which becomes readable when a process ends."""
-        return list(self._by_fd)
+        self.fds: tuple[int, ...] = ()  # one is readable when its process ends; another tuple if they change
 
     def hello(self, peer: PeerId, message: HelloClient | HelloWorker | HelloPool) -> None:
         """A peer said who it is; a client's name is as fresh as its pid, so that it needs no birth time."""
@@ -60,6 +57,7 @@ class Watches:
     def forget(self, peer: PeerId) -> None:
         if watched := self._by_peer.pop(peer, None):
             del self._by_fd[watched.watch.fileno()]
+            self.fds = tuple(self._by_fd)
             watched.watch.close()
 
     def ended(self, fd: int) -> tuple[PeerId, Exited | None] | None:
@@ -97,3 +95,4 @@ class Watches:
         watch = ProcessWatch(pid, born_s)
         self._by_peer[peer] = _Watched(peer, watch, pid, born_s, marker_path)
         self._by_fd[watch.fileno()] = peer
+        self.fds = tuple(self._by_fd)

@@ -11,7 +11,7 @@ import logging
 import os
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -109,7 +109,11 @@ def _milliseconds(timeout_s: float | None) -> int:
 
 
 class BrokerSockets:
-    """The broker's side. Its process must hold the lock of the home: binding takes an endpoint over."""
+    """The broker's side. Its process must hold the lock of the home: binding takes an endpoint over.
+
+    Asking a socket whether it has something costs as much as reading it. So before a wait it is asked only
+    if a call since its last no may have swallowed the sign for which we would wait: `_suspects` holds those.
+    """
 
     def __init__(self, connection: Connection, keys: Keys) -> None:
         self._paths = [
@@ -131,8 +135,9 @@ class BrokerSockets:
         for path in self._paths:
             os.chmod(path, 0o600)
         self._by_fileno = {int(_get_option(each, zmq.FD)): each for each in (self._router, self._xpub)}
-        self._news = set(self._by_fileno.values())  # sockets that may have something
-        self._polled: list[int] = []
+        self._suspects = set(self._by_fileno.values())
+        self._news: set[zmq.Socket[bytes]] = set()  # sockets that seemed to have something after the wait
+        self._fds: Sequence[int] | None = None
         self._poller = select.poll()
 
     @property
@@ -146,13 +151,19 @@ class BrokerSockets:
         router = self._router
         if router not in self._news:
             return received
-        while len(received) < limit and _is_readable(router):
-            route = router.recv(_NOW, copy=False)
-            parts = [router.recv(_NOW)] if route.more else []
-            while _get_option(router, _RCVMORE):
-                parts.append(router.recv(_NOW))
-            if len(parts) == 1:
-                received.append(Received(route.bytes, parts[0], _role(route)))
+        try:
+            while len(received) < limit:
+                route = router.recv(_NOW, copy=False)  # without asking: it is here but for a false sign
+                parts = [router.recv(_NOW)] if route.more else []
+                while _get_option(router, _RCVMORE):
+                    parts.append(router.recv(_NOW))
+                if len(parts) == 1:
+                    received.append(Received(route.bytes, parts[0], _role(route)))
+                if not _is_readable(router):
+                    self._suspects.discard(router)
+                    break
+        except zmq.Again:
+            self._suspects.discard(router)
         return received
 
     def subscriptions(self) -> list[Subscription]:
@@ -176,6 +187,7 @@ class BrokerSockets:
 
     def send(self, route: bytes, frame: bytes) -> bool:
         """Send to where a frame came from; False if that peer is gone, or does not read."""
+        self._suspects.add(self._router)
         try:
             self._router.send(route, _NOW_AND_MORE)
             self._router.send(frame, _NOW, copy=len(frame) <= COPY_BYTES_MAX)
@@ -187,21 +199,28 @@ class BrokerSockets:
 
     def publish(self, topic: bytes, frame: bytes) -> None:
         """Send to whoever subscribed to `topic`; nothing tells whether anybody did."""
+        self._suspects.add(self._xpub)
         # one part, topic first: a second one takes every step of the way again
         self._xpub.send(topic + _TOPIC_END + frame, _NOW, copy=len(frame) <= COPY_BYTES_MAX)
 
-    def poll(self, timeout_s: float | None, fds: Iterable[int] = ()) -> set[int]:
-        """Wait for a frame, a subscription or a ready descriptor; return the ready descriptors."""
-        # asked before the wait, because sending may have swallowed the sign for which we would wait
-        self._news = {socket for socket in self._by_fileno.values() if _is_readable(socket)}
-        polled = [*self._by_fileno, *fds]
-        if polled != self._polled:
-            self._polled, self._poller = polled, poll_of(polled)
+    def poll(self, timeout_s: float | None, fds: Sequence[int] = ()) -> set[int]:
+        """Wait for a frame, a subscription or a ready descriptor; return the ready descriptors.
+
+        Parameters
+        ----------
+        fds
+            Descriptors; never changed in place.
+        """
+        if fds is not self._fds:
+            self._fds, self._poller = fds, poll_of([*self._by_fileno, *fds])
+        self._news = {socket for socket in self._suspects if _is_readable(socket)}
+        self._suspects.clear()
         ready = {fd for fd, _ in self._poller.poll(0 if self._news else _milliseconds(timeout_s))}
         for fd, socket in self._by_fileno.items():
             if fd in ready:
                 ready.discard(fd)
                 self._news.add(socket)
+        self._suspects |= self._news
         return ready
 
     def close(self) -> None:
@@ -287,6 +306,7 @@ class PeerSockets(Generic[T]):
         self._dealer.connect(connection.control)
         self._by_fileno = {int(_get_option(each, zmq.FD)): each for each in (self._dealer, self._sub)}
         self._suspects = {self._dealer, self._sub}
+        self._signed: set[zmq.Socket[bytes]] = set()  # those of which the descriptor said so
 
     @property
     def is_usable(self) -> bool:
@@ -322,11 +342,17 @@ class PeerSockets(Generic[T]):
         if not self.is_usable:
             return messages
         for socket in tuple(self._suspects):
-            while _is_readable(socket):
+            is_here = socket in self._signed  # but for a false sign
+            self._signed.discard(socket)
+            while is_here or _is_readable(socket):
+                is_here = False
                 if limit <= 0:
                     return messages
                 limit -= 1
-                body = socket.recv(_NOW)
+                try:
+                    body = socket.recv(_NOW)
+                except zmq.Again:
+                    break
                 start = body.find(_TOPIC_END) + 1 if socket is self._sub else 0
                 try:
                     messages += self._decoder.decode(memoryview(body)[start:])[1]
@@ -355,6 +381,7 @@ class PeerSockets(Generic[T]):
         for fileno in filenos:
             if socket := self._by_fileno.get(fileno):
                 self._suspects.add(socket)
+                self._signed.add(socket)
 
     def has_news(self) -> bool:
         """Whether `receive` would return something now; if not, its descriptors will tell."""
