@@ -303,12 +303,14 @@ class Client:
         """When `tick` has something to do next (mono seconds); None: never, unless something is said."""
         if self._hello_at is not None:
             return self._hello_at
-        times = [o.say_at for o in self._submits.values()] + [o.say_at for o in self._requests.values()]
+        times = [opened.say_at for opened in self._submits.values()]
+        if self._requests:
+            times += [opened.say_at for opened in self._requests.values()]
         if self._watched:
             times.append(self._beat_at)
         if self._note_at is not None:
             times.append(self._note_at)
-        if (ask_at := self._observer.wake_at()) is not None:
+        if len(self._observer) and (ask_at := self._observer.wake_at()) is not None:
             times.append(ask_at)
         return min(times, default=None)
 

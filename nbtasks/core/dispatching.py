@@ -42,6 +42,8 @@ class Dispatcher:
         if len(self._queue):
             for seat in self._staff.idle():
                 self._give(seat, self._limits.room, now)
+                if not len(self._queue):
+                    break
             gave = True
             while gave and len(self._queue):
                 # ahead, what is limited would hold a slot and not run
@@ -116,13 +118,12 @@ class Dispatcher:
 
     def _take_back(self, now: Now) -> None:
         """Let idle workers have what waits behind a busy one."""
-        if len(self._staff.seats) < 2:
-            return
-        idle = list(self._staff.idle())
+        donors = [seat for seat in self._staff.seats.values() if len(seat.held) > 1 and not seat.revoked]
+        idle = list(self._staff.idle()) if donors else []
         if not idle:
             return
-        for donor in self._staff.seats.values():
-            behind = [] if donor.revoked else self._behind(donor)
+        for donor in donors:
+            behind = self._behind(donor)
             taker = next((seat for seat in idle if behind and seat.can_run(behind[-1])), None)
             if taker is None:
                 continue

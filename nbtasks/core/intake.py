@@ -41,14 +41,14 @@ ACCEPT_S = 0.05  # an Accepted that nobody waits for travels so late
 ACCEPTS_MAX = 32  # unless there are so many for one client
 
 # what is asked of runs by whoever knows their ids: before it is answered, outboxes are to be adopted
-QUERIES = (Watch, Cancel, GetRun, GetRuns, GetValue, GetOutput, GetStatus, GetBoard, Prune)
+QUERIES = frozenset({Watch, Cancel, GetRun, GetRuns, GetValue, GetOutput, GetStatus, GetBoard, Prune})
 
 
 def names_runs(message: Message) -> bool:
     """Whether this is about runs that may be in an outbox and not recorded yet."""
-    return isinstance(message, QUERIES) or (
-        isinstance(message, Submit) and any(new.needs for new in message.runs)
-    )
+    if isinstance(message, Submit):
+        return any(new.needs for new in message.runs)
+    return type(message) in QUERIES
 
 
 class Intake:

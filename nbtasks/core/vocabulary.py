@@ -14,7 +14,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     """A piece of a message; never sent alone."""
 
 
-class Spec(Part, frozen=True):
+class Spec(Part, frozen=True, cache_hash=True):
     """A task as it was when it was delayed: shared by all runs of a batch, stored once."""
 
     key: str

@@ -397,7 +397,8 @@ class Task(Decorators, Generic[F]):
     def _travelling(self) -> tuple[bytes, Spec]:
         """The code as it is now, and what the broker has to know."""
         body, digest = self.dumped()
-        return body, self._spec(digest, options.working_directory(), options.local_paths())
+        directory = options.working_directory()
+        return body, self._spec(digest, directory, options.local_paths(directory))
 
     def dumped(self) -> tuple[bytes, str]:
         """The code as it is now, pickled, and its digest; raises `NotPicklable`."""

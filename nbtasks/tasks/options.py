@@ -375,10 +375,16 @@ def spelled_out(function: F) -> F:
 # -- surroundings -------------------------------------------------------------------------------------
 
 
-def local_paths() -> tuple[str, ...]:
-    """The entries of `sys.path` that are the submitter's own, not the environment's; absolute."""
+def local_paths(directory: str | None = None) -> tuple[str, ...]:
+    """The entries of `sys.path` that are the submitter's own, not the environment's; absolute.
+
+    Parameters
+    ----------
+    directory
+        The working directory, if it is known.
+    """
     entries = tuple(sys.path)
-    directory = working_directory()
+    directory = working_directory() if directory is None else directory
     known = _local_paths.get((entries, directory))
     if known is None:
         found = (
