@@ -6,8 +6,7 @@ rules of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -92,14 +91,17 @@ class quote:
 _value_of: ContextVar[ValueOf] = ContextVar("nbtasks_value_of")
 
 
-@contextmanager
-def given(value_of: ValueOf) -> Iterator[None]:
+class given:
     """Where arguments are loaded: what the runs among them gave."""
-    token = _value_of.set(value_of)
-    try:
-        yield
-    finally:
-        _value_of.reset(token)
+
+    def __init__(self, value_of: ValueOf) -> None:
+        self._wanted = value_of
+
+    def __enter__(self) -> None:
+        self._token = _value_of.set(self._wanted)
+
+    def __exit__(self, *exc: object) -> None:
+        _value_of.reset(self._token)
 
 
 def value_of(run: RunId, tolerant: bool) -> Any:

@@ -90,7 +90,10 @@ class Spool:
 
     def forget(self) -> None:
         """What came so far belongs to nobody."""
-        self._read = os.fstat(self._descriptor).st_size
+        size = os.fstat(self._descriptor).st_size
+        if size == self._read and self._recorded == self._taken:
+            return
+        self._read = size
         self._recorded = self._taken
         _NUMBERS.pack_into(self._note, 0, self._taken, self._recorded, self._read)
 

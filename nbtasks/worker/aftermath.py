@@ -6,8 +6,7 @@ outcome stands whatever they do: that is in the marker, so that nobody runs them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -65,16 +64,17 @@ class Aftermath:
         self._around: Around | None = None
         self.decided: Outcome | None = None  # hooks for it began
 
-    @contextmanager
-    def inside(self, code: Code, bind: Bind) -> Iterator[None]:
-        """Around the function: it is a run, and hooks may tell that it begins."""
+    def inside(self, code: Code, bind: Bind) -> context.running:
+        """Around the function: it is a run."""
         push = self._push
         run = _context(push, push.run, push.name, push.number, bind, self._report)
         self._around = Around(partial(Task.of_spec, code.function, push.spec, code.around), run, code.around)
-        with context.running(run):
-            if self._around.has(RUNNING):
-                self._around.ask(RUNNING, states.running(push.number))
-            yield
+        return context.running(run)
+
+    def begin(self) -> None:
+        """Run the hooks that tell that the function begins; `inside`."""
+        if self._around is not None and self._around.has(RUNNING):
+            self._around.ask(RUNNING, states.running(self._push.number))
 
     def conclude(self, outcome: Outcome) -> Outcome:
         """Ask whether there is to be another attempt; if there is none, run the hooks."""

@@ -9,6 +9,7 @@ wakes the main thread for work.
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -103,7 +104,7 @@ class Agent:
 
     def next_push(self, wait_s: float) -> Push | None:
         """The next run to execute, waited for at most `wait_s`; None: serve the kernel."""
-        poll = poll_of(self._filenos())
+        poll: select.poll | None = None
         until_s = time.monotonic() + wait_s
         ready: Ready = []
         while True:
@@ -121,6 +122,7 @@ class Agent:
                 self._main, self._since_s = MainThread.WAITS, time.monotonic()
             if wake_at is not None:
                 left_s = min(left_s, max(0.0, wake_at - time.monotonic()))
+            poll = poll or poll_of(self._filenos())
             ready = poll.poll(left_s * 1000)
         self._wake()
         return None

@@ -60,6 +60,7 @@ class Collector:
         self._lock = threading.RLock()  # a user's signal handler may print while we hold it
         self.is_open = False
         self._marks: dict[int, int] = {}
+        self.told_of_widgets = False
         self._reset()
 
     def _reset(self) -> None:
@@ -72,15 +73,17 @@ class Collector:
         self._tail_bytes = 0
         self._cut_bytes = 0
         self._half = b""  # a character of the spool of which only a part has come
-        self.told_of_widgets = False
         self._is_giving = False
+        self._is_used = False  # anything of the above may be otherwise
 
     # -- main thread ----------------------------------------------------------------------------------
 
     def open(self) -> None:
         """A run begins: what comes from now on is its output."""
         with self._lock:
-            self._reset()
+            self.told_of_widgets = False
+            if self._is_used:
+                self._reset()
             self._marks.clear()
             self._spool.forget()
             self.is_open = True
@@ -140,6 +143,7 @@ class Collector:
     def _take_spool(self) -> bool:
         if not self._spool.has_more:
             return False
+        self._is_used = True
         raw = self._spool.read()
         body = self._half + raw
         text = body.decode("utf-8", "replace")
@@ -152,6 +156,7 @@ class Collector:
         return True
 
     def _take(self, name: str, body: bytes) -> None:
+        self._is_used = True
         if not name and len(body) > max(self._head_left, self._tail_max):
             name, body = "stdout", f"\n… an output of {len(body):,} bytes was left out …\n".encode()
         if self._head_left > 0 and len(body) <= self._head_left:

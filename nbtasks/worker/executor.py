@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import inspect
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from types import TracebackType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import Any
 
 from nbtasks import context, pickling
@@ -43,6 +42,7 @@ from nbtasks.worker.upstream import Upstreams
 MESSAGE_CHARACTERS_MAX = 300
 TRACEBACK_CHARACTERS_MAX = 100_000
 ASYNC_PAUSE_S = 0.01  # between two looks of an async generator whether its values were read
+_UNFINISHED = (CoroutineType, AsyncGeneratorType, GeneratorType)
 # frames of these come before those of the user's code
 _OWN_FOLDERS = tuple(str(Path(__file__).parent.with_name(name)) + os.sep for name in ("worker", "cell"))
 
@@ -157,6 +157,7 @@ class Executor:
             if found := cached.find():
                 return self._with_value(found[0], push)._replace(word=policy.CACHED, cache_key=key)
         with after.inside(code, bind):
+            after.begin()
             value = self._value_of(code.function(*arguments, **options), push.spec.serializer)
         self._draw_figures()
         returned = isinstance(value, Returned)
@@ -165,12 +166,12 @@ class Executor:
 
     def _value_of(self, value: Any, serializer: str) -> Any:
         """What a call gives in the end: coroutines are run, generators give all that they yield."""
-        if inspect.iscoroutine(value):
-            return asyncio.run(value)
-        if inspect.isasyncgen(value):
-            return asyncio.run(self._all_of(value, serializer))
-        if not inspect.isgenerator(value):
+        if not isinstance(value, _UNFINISHED):
             return value
+        if isinstance(value, CoroutineType):
+            return asyncio.run(value)
+        if isinstance(value, AsyncGeneratorType):
+            return asyncio.run(self._all_of(value, serializer))
         values = []
         for one in value:
             self._stream.put(one, serializer)
