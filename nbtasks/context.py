@@ -6,13 +6,11 @@ thread of execution and which otherwise is the process's default client.
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 import math
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -373,6 +371,10 @@ def finished(made: Any) -> Any:
     """What a call gave; an async function is awaited, if need be in a thread beside the running loop."""
     if not inspect.isawaitable(made):
         return made
+    # here, for a broker has no use for them, and they take as long to import as all else that it needs
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

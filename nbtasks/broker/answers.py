@@ -50,7 +50,7 @@ log = logging.getLogger("nbtasks.broker")
 
 
 class Channels(Protocol):
-    """What of `wire.sockets.BrokerSockets` is needed here."""
+    """What of `wire.broker_sockets.BrokerSockets` is needed here."""
 
     def send(self, route: bytes, frame: bytes) -> bool: ...
 

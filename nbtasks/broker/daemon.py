@@ -54,15 +54,16 @@ from nbtasks.settings import Settings
 from nbtasks.wire import access, clock, connection
 from nbtasks.wire.alive import born
 from nbtasks.wire.blobs import Blobs
+from nbtasks.wire.broker_sockets import BrokerSockets, Received, Subscription
 from nbtasks.wire.connection import Connection
 from nbtasks.wire.keys import Keys
 from nbtasks.wire.lock import HomeLock
 from nbtasks.wire.outbox import Outboxes
 from nbtasks.wire.process import ProcessWatch
-from nbtasks.wire.sockets import BROKER, BrokerSockets, Received, Subscription
+from nbtasks.wire.sockets import BROKER
 
 FRAMES_PER_PASS = 500  # so that a flood does not keep the first sender waiting for its commit
-LOOK_S = 1.0  # between two looks at the home and the guard of the sockets
+LOOK_S = 1.0  # between two looks at the home and at threads
 GARBAGE_LOG_S = 10.0  # between two log lines about frames that cannot be read
 BLOBS_PER_LOOK = 200  # files whose age is looked at, some milliseconds
 ATTRIBUTED_ROWS = 2000  # looked up in one pass, some milliseconds
@@ -373,8 +374,6 @@ class Daemon:
 
     def _look(self, now: Now) -> None:
         self._look_at = now.mono_s + LOOK_S
-        if not self._sockets.is_guarded:
-            raise RuntimeError("the thread that answers handshakes died")
         if not self._reader.is_alive:
             raise RuntimeError("the thread that reads the journal died")
         if damage := self._reader.damage or self._upkeep.damage:

@@ -15,8 +15,9 @@ from nbtasks.core.messages import ToClient
 from nbtasks.errors import BrokerUnavailable
 from nbtasks.wire import connection, ids
 from nbtasks.wire.connection import Connection
+from nbtasks.wire.peer_sockets import PeerSockets
 from nbtasks.wire.process import ProcessWatch, start_broker
-from nbtasks.wire.sockets import PeerSockets, poll_of
+from nbtasks.wire.sockets import poll_of
 
 START_S = 15.0  # for a broker to come up
 GONE_S = 2.0  # for somebody else to start a broker again, when we must not

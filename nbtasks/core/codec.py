@@ -6,6 +6,7 @@ A frame is one msgpack array: [protocol, sender, [message, …]]. One frame carr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -39,6 +40,7 @@ INLINE_BYTES_MAX = 64 * 1024  # a value up to this size is told with the final; 
 
 T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
+_version = msgspec.msgpack.Decoder(tuple[int, str, Any])
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what decoding garbage may raise
 
 
@@ -46,8 +48,12 @@ class Decoder(Generic[T]):
     """Decodes frames that hold messages of one union; strict about types, sizes and version."""
 
     def __init__(self, union: Any) -> None:
-        self._frame = msgspec.msgpack.Decoder(tuple[int, str, list[union]])
-        self._version = msgspec.msgpack.Decoder(tuple[int, str, Any])
+        self._union = union
+
+    @cached_property
+    def _frame(self) -> msgspec.msgpack.Decoder[Any]:
+        # made when it is used: it takes milliseconds, and most processes are of one kind
+        return msgspec.msgpack.Decoder(tuple[int, str, list[self._union]])  # type: ignore[name-defined]
 
     def decode(self, frame: bytes | memoryview) -> tuple[PeerId, list[T]]:
         """Return sender and messages.
@@ -74,7 +80,7 @@ class Decoder(Generic[T]):
 
     def _refuse_other_version(self, frame: bytes | memoryview) -> None:
         try:
-            protocol, _, _ = self._version.decode(frame)
+            protocol, _, _ = _version.decode(frame)
         except _UNREADABLE:
             return
         if protocol != PROTOCOL:

@@ -20,8 +20,8 @@ from nbtasks.pool.kinds import Workers
 from nbtasks.pool.launcher import WorkerProcess, environment, forget, last_text
 from nbtasks.wire import clock, connection, lock
 from nbtasks.wire.connection import Connection
+from nbtasks.wire.peer_sockets import PeerSockets
 from nbtasks.wire.process import ProcessWatch, born
-from nbtasks.wire.sockets import PeerSockets
 
 LOOK_S = 1.0  # between two looks at home and broker
 ALONE_S = 50.0  # without a broker, after which the pool lets its workers leave; a little less than theirs

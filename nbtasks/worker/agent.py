@@ -26,7 +26,8 @@ from nbtasks.wire import clock, connection, lock
 from nbtasks.wire.alive import is_alive
 from nbtasks.wire.connection import Connection
 from nbtasks.wire.marker import Marker
-from nbtasks.wire.sockets import PeerSockets, poll_of
+from nbtasks.wire.peer_sockets import PeerSockets
+from nbtasks.wire.sockets import poll_of
 from nbtasks.worker import stacks
 from nbtasks.worker.loglines import LogLines
 

@@ -73,7 +73,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--against", default="", metavar="COMMIT")
-    parser.add_argument("--workloads", default="", metavar="NAME|NAME", help="these only; NAME,NAME: at one system after the other")
+    words = "these only; NAME,NAME: one after the other with one start"
+    parser.add_argument("--workloads", default="", metavar="NAME|NAME", help=words)
     parser.add_argument("--output", default="", metavar="FOLDER", help="for the table and the plot")
     options = parser.parse_args(argv)
     known = [*STANDING.split(","), *PLAN[1:]]

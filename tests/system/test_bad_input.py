@@ -19,7 +19,7 @@ from nbtasks import task
 from nbtasks.core import codec
 from nbtasks.core.messages import HelloClient, NewRun, Spec, Submit
 from nbtasks.wire import connection, ids, lock
-from nbtasks.wire.sockets import PeerSockets
+from nbtasks.wire.peer_sockets import PeerSockets
 from tests.system import tasks
 from tests.system.waiting import until
 

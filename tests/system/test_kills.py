@@ -138,7 +138,7 @@ def test_whoever_asks_for_a_run_finds_it_once_delay_returned(client: Any) -> Non
     script = """
         import sys
         from nbtasks import task
-        from nbtasks.wire.sockets import PeerSockets
+        from nbtasks.wire.peer_sockets import PeerSockets
         from tests.system import tasks
 
         double = task(tasks.double)
