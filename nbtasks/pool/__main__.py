@@ -17,6 +17,7 @@ from nbtasks import settings
 from nbtasks.core.messages import HelloPool
 from nbtasks.core.version import VERSION
 from nbtasks.pool import kinds
+from nbtasks.pool.edge import PoolEdge
 from nbtasks.wire import connection
 from nbtasks.wire.alive import born, host_name
 from nbtasks.wire.connection import Connection
@@ -59,9 +60,6 @@ def main() -> int:
     if found is None:
         print(f"no broker runs for {home}; start one by: nbtasks broker start", file=sys.stderr)
         return NO_BROKER
-    # jupyter_client takes its time, which the lines above need not wait for
-    from nbtasks.pool.edge import PoolEdge
-
     hello = _hello(options, serves, kind.tags)
     edge = PoolEdge(options.name, home, found, hello, options.serves, drain_s, options.owner, kind)
     return edge.run()

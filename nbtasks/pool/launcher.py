@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import KernelManager
 
 from nbtasks.core.messages import Exited, PeerId
 from nbtasks.core.records import Signal
@@ -23,23 +19,11 @@ from nbtasks.wire.process import ProcessWatch, born, child_environment
 INLINE_BACKEND = "module://matplotlib_inline.backend_inline"
 
 
-class _WorkerManager(KernelManager):  # type: ignore[misc]
-    """A kernel manager for a command that no kernelspec names."""
-
-    def __init__(self, command: Sequence[str], **options: Any) -> None:
-        super().__init__(**options)
-        self._command = list(command)
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        return KernelSpec(argv=self._command, display_name="nbtasks worker", language="python")
-
-    def _connect_control_socket(self) -> None:
-        """Do without: a worker leaves when the broker says so, and a socket each costs two threads."""
-
-
 class WorkerProcess:
     """One worker, from its start to its end.
+
+    A kernel can make its connection file itself, and is only started and signalled here: a KernelManager
+    would do no more, and importing it takes as long as all else that a pool does before its first worker.
 
     Raises
     ------
@@ -59,30 +43,26 @@ class WorkerProcess:
         self.name = name
         self.device = environment.get(DEVICES, "") if kind.devices else ""
         folder = private_dir(_folder(home))
+        self._connection_file = folder / f"{name}.json"
+        self._sockets = private_dir(runtime_dir(home) / "k") / name  # with -1, -2 … behind
         self._marker = _marker_path(home, name)
         self._spool = folder / f"{name}.spool"
         command = [
-            *(*kind.command, "-f", "{connection_file}", "--home", str(home)),
-            *("--name", name, "--pool", pool, "--marker", str(self._marker), "--spool", str(self._spool)),
+            *(*kind.command, "-f", str(self._connection_file), "--sockets", str(self._sockets)),
+            *("--home", str(home), "--name", name, "--pool", pool),
+            *("--marker", str(self._marker), "--spool", str(self._spool)),
             *(() if serves is None else ("--serves", str(serves))),
             *(word for tag in kind.tags for word in ("--tag", tag)),
             *(("--max-runs", str(kind.runs_max)) if kind.runs_max else ()),
         ]
-        self._manager = _WorkerManager(
+        self._process = subprocess.Popen(
             command,
-            transport="ipc",
-            connection_file=str(folder / f"{name}.json"),
-            ip=str(private_dir(runtime_dir(home) / "k") / name),
-        )
-        try:
+            stdin=subprocess.DEVNULL,
             # its stderr is ours, until it redirects it and keeps this one for its log lines
-            self._manager.start_kernel(
-                independent=True, cwd=str(private_dir(home / "scratch")), env=environment
-            )
-        except BaseException:
-            self._manager.cleanup_resources()
-            raise
-        self._process: subprocess.Popen[bytes] = self._manager.provisioner.process
+            cwd=private_dir(home / "scratch"),
+            env=environment,
+            start_new_session=True,
+        )
         self.pid = self._process.pid
         self._watch = ProcessWatch(self.pid, born(self.pid) or 0.0)
 
@@ -117,7 +97,9 @@ class WorkerProcess:
             spool.last_words(self._spool),
         )
         self._watch.close()
-        self._manager.cleanup_resources()
+        self._connection_file.unlink(missing_ok=True)
+        for path in self._sockets.parent.glob(f"{self._sockets.name}-*"):
+            path.unlink(missing_ok=True)
         spool.remove(self._spool)
         return exited
 

@@ -59,7 +59,8 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m nbtasks.worker", description="A worker of a pool.")
-    parser.add_argument("-f", dest="connection_file", required=True, help="kernel connection file")
+    parser.add_argument("-f", dest="connection_file", required=True, help="of the kernel; is made")
+    parser.add_argument("--sockets", required=True, help="what the paths of the kernel's sockets begin with")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--pool", required=True)
@@ -103,7 +104,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     agent.flush = lambda: min(collector.flush() or NEVER_S, stream.flush() or NEVER_S)
     agent.recorded, agent.read = collector.recorded, stream.read
     # the instance, because magics such as %matplotlib ask the class for it
-    app = WorkerApp.instance(connection_file=options.connection_file)
+    app = WorkerApp.instance(connection_file=options.connection_file, sockets=options.sockets)
     app.initialize([])
     capture.install(collector)
     commands.install(interrupts)

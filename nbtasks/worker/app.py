@@ -49,12 +49,12 @@ class WorkerApp(IPKernelApp):  # type: ignore[misc]
     agent: Agent | None = None
     executor: Executor | None = None
 
-    def __init__(self, *, connection_file: str) -> None:
+    def __init__(self, *, connection_file: str, sockets: str) -> None:
         config = Config()
         # no profile's history (a database per user) and no working directory in sys.path
         config.HistoryManager.enabled = False
         config.WorkerApp.ignore_cwd = True
-        super().__init__(config=config, connection_file=connection_file)
+        super().__init__(config=config, connection_file=connection_file, transport="ipc", ip=sockets)
         self.outstream_class = "nbtasks.worker.capture.RunStream"
         self.displayhook_class = "nbtasks.worker.capture.RunDisplayHook"
         self.capture_fd_output = False  # descriptors 1 and 2 end in the spool
