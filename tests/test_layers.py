@@ -65,7 +65,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "sqlite3": tuple(f"broker.{name}" for name in JOURNAL),
     "cloudpickle": ("pickling",),
     "pickle": ("pickling",),
-    "jupyter_client": ("pool", "jupyter", "console"),
+    "jupyter_client": ("pool.kinds", "jupyter", "console"),
     "ipykernel": ("worker", "jupyter"),
     "IPython": ("worker", "jupyter"),
     "anywidget": ("jupyter",),
@@ -240,9 +240,17 @@ def test_a_file_holds_one_idea_and_says_it(module: str) -> None:
     assert not text.strip() or ast.get_docstring(ast.parse(text)), "a paragraph at the top says what it is"
 
 
-def test_importing_nbtasks_loads_nothing_heavy() -> None:
-    code = "import json, sys, nbtasks; print(json.dumps([name for name in sys.modules]))"
-
+def loaded_with(module: str) -> set[str]:
+    """The packages that are loaded once `module` is imported in a fresh interpreter."""
+    code = f"import json, sys, {module}; print(json.dumps([name for name in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in json.loads(done.stdout)}
 
-    assert not HEAVY & {name.partition(".")[0] for name in json.loads(done.stdout)}
+
+def test_importing_nbtasks_loads_nothing_heavy() -> None:
+    assert not loaded_with("nbtasks") & {*HEAVY, "asyncio"}
+
+
+@pytest.mark.parametrize("module", ["nbtasks.broker.__main__", "nbtasks.pool.__main__"])
+def test_a_broker_and_a_pool_load_nothing_heavy_but_zmq(module: str) -> None:
+    assert not loaded_with(module) & {*HEAVY - {"zmq"}, "asyncio"}

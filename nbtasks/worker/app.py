@@ -7,6 +7,7 @@ threads of the kernel go on during a run: heartbeat, control, iopub, subshells.
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -60,6 +61,20 @@ class WorkerApp(IPKernelApp):  # type: ignore[misc]
         self.capture_fd_output = False  # descriptors 1 and 2 end in the spool
         self.parent_handle = 0  # the death of the pool does not end us
         self.client_spoke = threading.Event()
+
+    def parse_command_line(self, argv: Any = None) -> None:
+        """There is none: to build the parser takes as long as to import tornado."""
+
+    def init_kernel(self) -> None:
+        """Without a debugger: it is a third of a worker's start, and could not step while a run executes."""
+        is_free = "debugpy" not in sys.modules
+        if is_free:
+            sys.modules["debugpy"] = None  # type: ignore[assignment]  # not to be found
+        try:
+            super().init_kernel()
+        finally:
+            if is_free:
+                del sys.modules["debugpy"]  # a run may import it
 
     def init_extensions(self) -> None:
         """Load none: a profile is for notebooks."""

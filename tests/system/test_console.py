@@ -41,6 +41,18 @@ def said(worker: object, code: str) -> Result:
     return CliRunner().invoke(cli.main, ["console", str(worker), "-c", code])
 
 
+def test_a_worker_starts_without_a_debugger_and_a_run_may_import_one(client: Any, workers: Any) -> None:
+    def debugging() -> list[bool]:
+        import sys
+
+        before = "debugpy" in sys.modules
+        import debugpy
+
+        return [before, callable(debugpy.listen)]
+
+    assert task(debugging).delay().result(HANG_S) == [False, True]
+
+
 @pytest.mark.parametrize("function", [loops, loops_async])
 def test_the_names_of_a_running_run_can_be_looked_at(
     client: Any, workers: Any, tmp_path: Path, function: Callable[..., Any]
