@@ -122,29 +122,30 @@ class Answers:
         unread: list[TellEnd] = []
         looks: list[Look] = []
         pushed: set[int] = set()
-        for item in output.sends:
-            if isinstance(item, Send):
+        for item in output.sends:  # `isinstance` takes three times as long to say no of a Struct
+            if type(item) is Send:
                 direct.setdefault(item.peer, []).append(item.message)
-            elif isinstance(item, Publish):
+            elif type(item) is Publish:
                 published.setdefault(item.peer, []).append(item.message)
-            elif isinstance(item, PushRun):
+            elif type(item) is PushRun:
                 record = item.record
                 if record.seq not in pushed and (push := self._push(item, mono_s)):
                     pushed.add(record.seq)
                     published.setdefault(record.worker, []).append(push)
-            elif isinstance(item, TellEnd):
+            elif type(item) is TellEnd:
                 if ending := endings.of(item.run):
                     published.setdefault(item.peer, []).append(_told(item, ending))
                 else:
                     unread.append(item)
-            elif isinstance(item, Announce):
+            elif type(item) is Announce:
                 self._channels.publish(item.topic.encode(), codec.encode(BROKER, [item.message]))
-            elif isinstance(item.query, GetStatus):
-                direct.setdefault(item.peer, []).append(self._status(item.query.request))
-            elif isinstance(item.query, Prune):
-                self.prunes.append((item.peer, item.query))
-            else:
-                looks.append(item)
+            elif type(item) is Look:
+                if isinstance(item.query, GetStatus):
+                    direct.setdefault(item.peer, []).append(self._status(item.query.request))
+                elif isinstance(item.query, Prune):
+                    self.prunes.append((item.peer, item.query))
+                else:
+                    looks.append(item)
         # first what somebody waits for to go on
         for peer, messages in published.items():
             self._publish(peer, messages)

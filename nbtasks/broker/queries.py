@@ -38,6 +38,7 @@ from nbtasks.core.messages import (
 from nbtasks.core.messages import (
     Output as OutputMessage,
 )
+from nbtasks.core.records import Piece
 from nbtasks.core.retention import Past
 from nbtasks.core.states import TYPES, State
 from nbtasks.wire.blobs import REFERENCE_BYTES_MAX, Blobs, reference_of
@@ -79,7 +80,7 @@ class PastPage(NamedTuple):
     excess_bytes: int  # by which the journal is too large
 
 
-class Ending(NamedTuple):
+class Ending(Piece, frozen=True):
     """How a run ended; `value` is None if it is larger than what is told with the final."""
 
     state: str

@@ -364,20 +364,20 @@ class Link:
     def _on_event(self, event: Event) -> None:
         if self.outcomes.take(event):
             return
-        if isinstance(event, RunEnded):
+        if type(event) is RunEnded:
             self._settle(event.ended.run, event.ended)
-        elif isinstance(event, RunMissing):
+        elif type(event) is RunMissing:
             self._settle(event.run, None)
-        elif isinstance(event, BoardSeen):
+        elif type(event) is BoardSeen:
             self._due += [partial(look, event.board) for look in self._observers.get(BOARD_NAME, ())]
-        elif isinstance(event, RunSeen):
+        elif type(event) is RunSeen:
             self._due += [partial(look, event.run) for look in self._observers.get(event.run.run, ())]
-        elif isinstance(event, OutboxDone):
+        elif type(event) is OutboxDone:
             self._outbox.clear()
-        elif isinstance(event, Turned):
+        elif type(event) is Turned:
             kind = VersionMismatch if event.code == "version" else BrokerUnavailable
             self._fail(kind(f"the broker of {self._home} refused us: {event.reason}"))
-        elif isinstance(event, BrokerClosed):
+        elif type(event) is BrokerClosed:
             self._is_stopped = True
             self._fail(stopped(self._home))
 

@@ -19,12 +19,12 @@ class Outcomes:
 
     def take(self, event: Event) -> bool:
         """Keep this event, if it is one of ours."""
-        if isinstance(event, Recorded):
+        if type(event) is Recorded:
             self._recorded[event.batch] = event.run
-        elif isinstance(event, NotRecorded):
+        elif type(event) is NotRecorded:
             error = _ERRORS.get(event.code, NbtasksError)
             self._refused[event.batch] = error(event.reason)
-        elif isinstance(event, Answered):
+        elif type(event) is Answered:
             self._answers[event.request] = event.message
         else:
             return False

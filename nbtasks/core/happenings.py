@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Union
+from typing import Union
 
 import msgspec
 
@@ -25,51 +25,52 @@ from nbtasks.core.messages import (
     YieldedFound,
 )
 from nbtasks.core.observer import BoardSeen, RunSeen
+from nbtasks.core.records import Piece
 
 
-class Connected(NamedTuple):
+class Connected(Piece, frozen=True):
     """The broker answered our Hello."""
 
     pid: int
 
 
-class Turned(NamedTuple):
+class Turned(Piece, frozen=True):
     """The broker refused our Hello for good."""
 
     code: str
     reason: str
 
 
-class Recorded(NamedTuple):
+class Recorded(Piece, frozen=True):
     """A batch is accepted."""
 
     batch: str
     run: RunId = ""  # recorded already, with the same idempotency key; none of the batch is new
 
 
-class NotRecorded(NamedTuple):
+class NotRecorded(Piece, frozen=True):
     batch: str
     code: str
     reason: str
 
 
-class RunEnded(NamedTuple):
+class RunEnded(Piece, frozen=True):
     ended: Ended
 
 
-class RunMissing(NamedTuple):
+class RunMissing(Piece, frozen=True):
     run: RunId
 
 
-class BrokerClosed(NamedTuple):
+class BrokerClosed(Piece, frozen=True):
     """The broker stops on purpose."""
 
 
-class OutboxDone(NamedTuple):
+class OutboxDone(Piece, frozen=True):
     """Everything that was promised is recorded by the broker: the outbox is needed no more."""
 
 
-class Answered(NamedTuple):
+class Answered(Piece, frozen=True):
     """A request is answered by `message`."""
 
     request: int

@@ -7,7 +7,7 @@ one too, so whatever has been silent for a while is asked about.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Union
+from typing import Union
 
 import msgspec
 
@@ -23,18 +23,18 @@ from nbtasks.core.messages import (
     RunFound,
     RunId,
 )
-from nbtasks.core.records import Now
+from nbtasks.core.records import Now, Piece
 
 SILENT_S = 2.0  # without news, before the broker is asked; doubled up to SILENT_S_MAX while there are none
 SILENT_S_MAX = 10.0
 BOARD_NAME = ""  # among the names of runs
 
 
-class BoardSeen(NamedTuple):
+class BoardSeen(Piece, frozen=True):
     board: Board
 
 
-class RunSeen(NamedTuple):
+class RunSeen(Piece, frozen=True):
     run: RunChanged
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from typing import NamedTuple
 
 from nbtasks.core.messages import RunId, Spec
-from nbtasks.core.records import RunRecord
+from nbtasks.core.records import Piece, RunRecord
 from nbtasks.core.states import Cause, State
 
 COMPLETED, RAISED, CANCELLED, TIMED_OUT, CRASHED = "completed", "raised", "cancelled", "timed_out", "crashed"
@@ -17,7 +16,7 @@ RETRIES = frozenset({Cause.RAISED_RETRY, Cause.RAISED_RETRY_LATER, Cause.CRASHED
 OUTCOMES = frozenset({COMPLETED, CACHED, RAISED, CANCELLED, TIMED_OUT, CRASHED, DIED})
 
 
-class Verdict(NamedTuple):
+class Verdict(Piece, frozen=True):
     """What happens to the run now."""
 
     cause: Cause

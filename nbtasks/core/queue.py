@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from typing import NamedTuple, Union
+from typing import Union
 
 from nbtasks.core.messages import RunId
-from nbtasks.core.records import RunRecord
+from nbtasks.core.records import Piece, RunRecord
 
 
-class Lane(NamedTuple):
+class Lane(Piece, frozen=True):
     """What the runs in one lane have in common."""
 
     key: str

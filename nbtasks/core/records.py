@@ -8,7 +8,7 @@ machine again.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Union
+from typing import Union
 
 import msgspec
 
@@ -38,7 +38,11 @@ from nbtasks.core.retention import Past
 from nbtasks.core.states import FINAL, State
 
 
-class Now(NamedTuple):
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """A value that is made and thrown away by the thousand, in a quarter of a NamedTuple's time."""
+
+
+class Now(Piece, frozen=True):
     """The time as a machine sees it."""
 
     mono_s: float  # for resends and grace; never stored
@@ -138,13 +142,13 @@ class NewRow(msgspec.Struct, gc=False):
 # -- local acts of workers and pools -------------------------------------------------------------------
 
 
-class Execute(NamedTuple):
+class Execute(Piece, frozen=True):
     """Give this attempt to the main thread."""
 
     push: Push
 
 
-class Break(NamedTuple):
+class Break(Piece, frozen=True):
     """Interrupt the main thread, if it is in the user code of this very attempt."""
 
     run: RunId
@@ -152,31 +156,31 @@ class Break(NamedTuple):
     reason: str
 
 
-class Read(NamedTuple):
+class Read(Piece, frozen=True):
     """Somebody reads what the current attempt yields, and has its chunks up to this number."""
 
     upto: int
 
 
-class Show(NamedTuple):
+class Show(Piece, frozen=True):
     """Tell a client where the code of the current attempt is."""
 
     asked: ShowStack
 
 
-class MarkEnded(NamedTuple):
+class MarkEnded(Piece, frozen=True):
     """Note in the marker, before anything is said, that the attempt which began last is over, and how."""
 
     words: tuple[Union[Printed, Finished], ...]
 
 
-class Launch(NamedTuple):
+class Launch(Piece, frozen=True):
     """Start a worker process under this name."""
 
     worker: PeerId
 
 
-class Signal(NamedTuple):
+class Signal(Piece, frozen=True):
     """Send a signal to a worker's process group, if its marker still names (run, attempt), or run is ""."""
 
     worker: PeerId
@@ -185,7 +189,7 @@ class Signal(NamedTuple):
     attempt: int = 0
 
 
-class Exit(NamedTuple):
+class Exit(Piece, frozen=True):
     """End this process with `status`."""
 
     status: int
@@ -197,28 +201,28 @@ Act = Union[Execute, Break, Read, Show, MarkEnded, Launch, Signal, Exit]
 # -- sends ---------------------------------------------------------------------------------------------
 
 
-class Send(NamedTuple):
+class Send(Piece, frozen=True):
     """Send `message` to `peer` as it is."""
 
     peer: PeerId
     message: Message
 
 
-class Publish(NamedTuple):
+class Publish(Piece, frozen=True):
     """Say `message` to a worker in one frame with what is pushed to it."""
 
     peer: PeerId
     message: Message
 
 
-class PushRun(NamedTuple):
+class PushRun(Piece, frozen=True):
     """Publish the current attempt of `record` to its worker; the edge attaches code and arguments."""
 
     record: RunRecord
     again: bool  # not the first time: leave nothing out
 
 
-class TellEnd(NamedTuple):
+class TellEnd(Piece, frozen=True):
     """Tell a client how a run ended; the edge attaches state and value from the row."""
 
     peer: PeerId
@@ -227,14 +231,14 @@ class TellEnd(NamedTuple):
     run: RunId
 
 
-class Announce(NamedTuple):
+class Announce(Piece, frozen=True):
     """Tell whoever observes `topic`; it may be lost."""
 
     topic: str
     message: Message
 
 
-class Look(NamedTuple):
+class Look(Piece, frozen=True):
     """Answer a query from the committed rows."""
 
     peer: PeerId

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import zmq
 
 from nbtasks.core.messages import PeerId
+from nbtasks.core.records import Piece
 from nbtasks.wire import access
 from nbtasks.wire.access import Gate
 from nbtasks.wire.connection import Connection
@@ -43,7 +44,7 @@ class Subscription(NamedTuple):
         return "" if self.topic.startswith(EVENTS) else self.topic[2:-1]
 
 
-class Received(NamedTuple):
+class Received(Piece, frozen=True):
     """A frame from a peer, the way back to it, and what its key may do."""
 
     route: bytes

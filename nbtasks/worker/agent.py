@@ -273,17 +273,17 @@ class Agent:
 
     def _perform(self, effects: Effects) -> None:
         for act in effects.acts:
-            if isinstance(act, MarkEnded):
+            if type(act) is MarkEnded:
                 self._marker.ended(act.words)
         self._say(effects)
         for act in effects.acts:
-            if isinstance(act, Break):
+            if type(act) is Break:
                 self._interrupts.ask((act.run, act.attempt))
-            elif isinstance(act, Read):
+            elif type(act) is Read:
                 self.read(act.upto)
-            elif isinstance(act, Show):
+            elif type(act) is Show:
                 self._sockets.send([stack_shown(act.asked, stacks.of_thread(self._main_thread))])
-            elif isinstance(act, Exit):
+            elif type(act) is Exit:
                 self._exit(act.status)
 
     def _say(self, effects: Effects) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from copy import copy
 
+import msgspec
 import pytest
 
 from nbtasks.core import attempts, dispatching, intake, staff
 from nbtasks.core import messages as m
 from nbtasks.core.broker import Broker, Limits
-from nbtasks.core.records import Send, WorkerRecord
+from nbtasks.core.records import Send, Signal, WorkerRecord
 from nbtasks.core.states import State
 from tests.core.given import HELLO_WORKER, ROOM, Desk, at, desk, finished, kept, promised, submit
 
@@ -381,7 +382,7 @@ def test_a_retry_waits_no_longer_when_the_wall_clock_is_set_back() -> None:
     broker = desk().with_started("r", retries=1, retry_delay_s=5.0)
     broker.hears("w-1", finished("r", "raised"))
 
-    a_day_ago = at(5.0)._replace(unix_s=-86_400.0)
+    a_day_ago = msgspec.structs.replace(at(5.0), unix_s=-86_400.0)
     broker.broker.tick(a_day_ago)
 
     assert broker.rows["r"].worker == "w-1"
@@ -447,7 +448,7 @@ def test_without_a_pool_the_broker_kills_by_itself() -> None:
 
     broker.hears("c-1", m.Cancel(1, ("r",)))
 
-    assert [tuple(signal) for signal in broker.output.signals] == [("w-1", "SIGKILL", "r", 1)]
+    assert broker.output.signals == [Signal("w-1", "SIGKILL", "r", 1)]
 
 
 def test_a_deadline_counts_from_the_start_of_the_code() -> None:

@@ -34,7 +34,8 @@ def questions(effects: ClientEffects) -> list[Any]:
 
 
 def seen(effects: ClientEffects) -> list[Any]:
-    return [event[0] for event in effects.events if isinstance(event, (BoardSeen, RunSeen))]
+    found = [event for event in effects.events if isinstance(event, (BoardSeen, RunSeen))]
+    return [event.board if isinstance(event, BoardSeen) else event.run for event in found]
 
 
 def info(state: str = "Pending", message: str = "") -> m.RunInfo:
