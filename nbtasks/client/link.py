@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Union
+from typing import TypeVar, Union
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from nbtasks.client.outcomes import Outcomes, afresh
-from nbtasks.client.way import START_S, Way, stopped
+from nbtasks.client.way import START_S, Way, refused, stopped
 from nbtasks.context import Fate
 from nbtasks.core.client import Client as Machine
 from nbtasks.core.events import BOARD, run_topic
@@ -49,6 +49,7 @@ TURN_S = 1.0  # the longest time that one listens without a look at everything
 CALLER, THREAD = 0, 1  # who listens
 LISTENS, NAPS, SLEEPS = "listens", "naps", "sleeps"  # what our thread does
 
+T = TypeVar("T")
 log = logging.getLogger("nbtasks.client")
 
 Look = Callable[[Union[Board, RunChanged, None]], object]
@@ -71,6 +72,7 @@ class Link:
             HelloClient(VERSION, f"{sys.version_info[0]}.{sys.version_info[1]}", os.getpid(), host_name())
         )
         self._lock = threading.Lock()
+        self._finding = threading.Lock()  # two who start a broker at once start one too many
         self._changed = threading.Condition(self._lock)  # for callers while another one listens
         self._thread_needed = threading.Condition(self._lock)
         self._callers = 0
@@ -86,8 +88,6 @@ class Link:
         self._kept: dict[RunId, Fate] = {}
         self._observers: dict[RunId, list[Look]] = {}
         self._due: list[Callable[[], object]] = []  # to be called without the lock
-
-    # -- the broker ---------------------------------------------------------------------------------------
 
     @property
     def broker_pid(self) -> int:
@@ -125,7 +125,8 @@ class Link:
             raise BrokerUnavailable(f"the broker of {self._home} (pid {self.broker_pid}) does not answer")
 
     def _find(self) -> None:
-        found = self._way.find(self._is_stopped)
+        with self._finding:
+            found = self._way.find(self._is_stopped)
         with self._lock:
             before = self._way.sockets
             if self._way.adopt(found):
@@ -147,7 +148,7 @@ class Link:
                 promised = msgspec.structs.replace(message, promised=True)
                 entry = self._outbox.room_for(promised)
                 message = message if entry is None else promised
-            self._perform(self._machine.submit(message, clock.now()))
+            self._say(self._machine.submit(message, clock.now()), self._machine.withdraw, message.batch)
             if entry is not None:
                 self._outbox.put(entry)  # while the broker works on it
 
@@ -160,7 +161,7 @@ class Link:
         """Send the request that `make(number)` gives; returns its number."""
         with self._lock:
             number = self._machine.request_number()
-            self._perform(self._machine.request(make(number), clock.now()))
+            self._say(self._machine.request(make(number), clock.now()), self._machine.forget, number)
         return number
 
     def forget(self, request: int) -> None:
@@ -297,12 +298,7 @@ class Link:
         if messages:
             self._changed.notify_all()
         elif not self._machine.is_connected and sockets.refused and self._trouble is None:
-            self._fail(
-                BrokerUnavailable(
-                    f"the broker of {self._home} (pid {self.broker_pid}) refused this process's key: "
-                    "the keys in the home and those of the broker differ"
-                )
-            )
+            self._fail(refused(self._home, self.broker_pid))
         return bool(messages)
 
     def _quiet_s(self, timeout_s: float) -> float:
@@ -360,6 +356,14 @@ class Link:
             if (self._caller_listens or self._thread_does is LISTENS) and sockets.has_news():
                 # this may have swallowed the sign for which somebody waits
                 self._way.wake()
+
+    def _say(self, effects: ClientEffects, take_back: Callable[[T], object], what: T) -> None:
+        """Perform; what cannot be said now must not be said again, in the calls of others."""
+        try:
+            self._perform(effects)
+        except Exception:
+            take_back(what)
+            raise
 
     def _on_event(self, event: Event) -> None:
         if self.outcomes.take(event):

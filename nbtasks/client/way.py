@@ -141,6 +141,14 @@ def stopped(home: Path) -> BrokerUnavailable:
     return BrokerUnavailable(f"the broker of {home} was stopped; {again}")
 
 
+def refused(home: Path, pid: int) -> BrokerUnavailable:
+    """What those hear whom the broker does not let in."""
+    return BrokerUnavailable(
+        f"the broker of {home} (pid {pid}) refused this process's key: "
+        "the keys in the home and those of the broker differ"
+    )
+
+
 def _keys(found: Connection) -> tuple[str, ...]:
     return found.control, found.publish, found.server_key, found.public_key, found.secret_key
 

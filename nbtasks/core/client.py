@@ -154,10 +154,20 @@ class Client:
         self._requests.pop(self._observer.forget(name), None)
 
     def abandon(self, batch: str) -> None:
-        """Give up on a batch of which nobody knows whether it is recorded."""
+        """Give up on a batch of which nobody knows whether it is recorded; a promised one is recorded."""
+        opened = self._submits.get(batch)
+        if opened is None or opened.message.promised:  # type: ignore[attr-defined]
+            return
+        del self._submits[batch]
+        for run in opened.message.runs:  # type: ignore[attr-defined]
+            self._watched.pop(run.run, None)
+
+    def withdraw(self, batch: str) -> None:
+        """Forget a submit that could not be said, nor put into the outbox."""
         if opened := self._submits.pop(batch, None):
             for run in opened.message.runs:  # type: ignore[attr-defined]
                 self._watched.pop(run.run, None)
+                self._promised.pop(run.run, None)
 
     def lost(self, now: Now) -> None:
         """The broker's process is gone: say Hello to the next one, and then all that is open."""
@@ -230,7 +240,7 @@ class Client:
     @_on.register
     def _on_refused(self, message: Refused, now: Now, effects: ClientEffects) -> None:
         if message.batch in self._submits:
-            self.abandon(message.batch)
+            self.withdraw(message.batch)
             effects.events.append(NotRecorded(message.batch, message.code, message.reason))
 
     @_on.register

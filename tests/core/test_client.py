@@ -54,6 +54,29 @@ def client_with_room() -> Client:
     return client
 
 
+def test_who_gives_up_on_a_promised_submit_keeps_the_promise() -> None:
+    client = client_with_room()
+    client.submit(promised("r"), at(0))
+
+    client.abandon("b-r")
+    client.check()
+
+    assert promised("r") in client.tick(at(1.0)).sends, "it is in the outbox, and may be recorded"
+    assert OutboxDone() in client.handle(ended("r", 1), at(2.0)).events
+    assert promised("r") not in client.tick(at(60.0)).sends
+
+
+def test_what_could_not_be_said_is_forgotten() -> None:
+    client = client_with_room()
+    client.submit(promised("r"), at(0))
+
+    client.withdraw("b-r")
+    client.check()
+
+    assert client.watched == 1, "the first one"
+    assert promised("r") not in client.tick(at(60.0)).sends
+
+
 def test_nothing_is_promised_before_the_broker_said_that_it_has_room() -> None:
     client = welcomed_client()
     assert not client.may_promise(submit("next"))
