@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import inspect
 import math
+import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -30,10 +31,11 @@ class Fate:
     The submitter settles it, in whatever thread saw the message.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "ended", "missing", "run")
+    __slots__ = ("__weakref__", "_callbacks", "_forks", "ended", "missing", "run")
 
     def __init__(self, run: RunId) -> None:
         self.run = run
+        self._forks = _forks
         self.ended: Ended | None = None
         self.missing = False  # no such run is recorded
         self._callbacks: dict[Callable[[], object], Callable[[BaseException], object] | None] = {}
@@ -41,6 +43,11 @@ class Fate:
     @property
     def is_settled(self) -> bool:
         return self.ended is not None or self.missing
+
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether nobody in this process will settle it: it was forked while the run went on."""
+        return self._forks != _forks and not self.is_settled
 
     def add(
         self, callback: Callable[[], object], lost: Callable[[BaseException], object] | None = None
@@ -79,6 +86,16 @@ class Fate:
 
 
 _fates_lock = threading.Lock()  # never held while anything is called
+_forks = 0  # how many times this process is removed from the one that imported us
+
+
+def _after_fork() -> None:
+    global _fates_lock, _forks
+    _fates_lock = threading.Lock()  # another thread of the parent may have held it
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 A = TypeVar("A", bound=Message)

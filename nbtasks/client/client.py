@@ -91,6 +91,8 @@ class Client:
     def __init__(self, home: str | os.PathLike[str] | None = None, start: bool = True) -> None:
         self.home: Path = settings.home_path(home)
         self._start = start
+        # a forked child is still within the blocks of its parent, and leaves them itself
+        self._uses: list[ExitStack] = []
         self.reset()
         processes.clients.add(self)
 
@@ -98,7 +100,6 @@ class Client:
         """Forget what belongs to the process that this one was forked from."""
         self._lock = threading.Lock()
         self._link: Link | None = None
-        self._uses: list[ExitStack] = []
         self._lending = Lending(lambda make: self.ask(make, Done))
         self._blobs = Blobs(self.home, syncs=settings.load(self.home).durability == "power")
 

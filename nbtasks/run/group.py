@@ -268,7 +268,8 @@ def _listed(runs: Iterable[Run]) -> list[Run]:
 
 def _watch(runs: Sequence[Run]) -> None:
     """Watch runs of other processes, in few messages."""
-    for client, group in _by_client(run for run in runs if run._fate is None):
+    new = (run for run in runs if run._fate is None or run._fate.is_of_parent)
+    for client, group in _by_client(new):
         for run, fate in zip(group, client.fates([run._run for run in group]), strict=True):
             run._fate = fate
 

@@ -237,7 +237,7 @@ class Run(Upstream):
     @property
     def _settled(self) -> Fate:
         """The fate, watched from now on."""
-        if self._fate is None:
+        if self._fate is None or self._fate.is_of_parent:
             [self._fate] = self._client.fates([self._run])
         return self._fate
 
@@ -316,9 +316,13 @@ class Run(Upstream):
             reader.close()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        reader = Reader(self)
+        reader, loop = Reader(self), asyncio.get_running_loop()
         try:
-            while (values := await asyncio.to_thread(reader.more)) is not None:
+            while True:
+                with detaching.awaiting(loop):
+                    values = await asyncio.to_thread(reader.more)
+                if values is None:
+                    return
                 for value in values:
                     yield value
         finally:

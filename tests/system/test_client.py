@@ -179,6 +179,30 @@ def test_a_forked_child_talks_with_a_connection_of_its_own(client: Any, workers:
     assert double.delay(2).result(timeout=60) == 4
 
 
+def test_a_child_that_is_forked_in_a_block_talks_to_its_home_and_sees_earlier_runs_end(
+    client: Any, workers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = tmp_path / "release"
+    held = hold.delay(str(tmp_path / "noted"), str(release), "held")
+    monkeypatch.setenv("NBTASKS_HOME", str(tmp_path / "another"))
+    ours, theirs = multiprocessing.get_context("fork").Pipe()
+
+    def in_child() -> None:
+        run = double.delay(5)
+        theirs.send((str(run.id), held.result(timeout=60)))
+
+    child = multiprocessing.get_context("fork").Process(target=in_child)
+    child.start()
+    release.touch()
+    answered = ours.poll(60)
+    child.join(60)
+
+    assert answered
+    run_id, name = ours.recv()
+    assert (client.get_run(run_id).result(timeout=60), name) == (10, "held")
+    assert not (tmp_path / "another").exists()
+
+
 # -- options ------------------------------------------------------------------------------------------
 
 
