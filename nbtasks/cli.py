@@ -28,6 +28,7 @@ from nbtasks.tasks.options import local_paths
 from nbtasks.wire import connection
 from nbtasks.wire.process import owner_pid
 
+AT_LEAST_0, AT_LEAST_1 = (click.IntRange(least, 2**63 - 1) for least in (0, 1))  # what the journal can hold
 NO_BROKER = 3
 WIDE = 240  # columns of a table that goes into a pipe: nothing is wrapped there
 
@@ -66,7 +67,7 @@ class Faults(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except (NbtasksError, ValueError, TimeoutError) as error:
+        except (NbtasksError, ValueError, OverflowError, TimeoutError) as error:
             click.echo(f"nbtasks: {error}", err=True)
             context.exit(NO_BROKER if isinstance(error, BrokerUnavailable) else 1)
 
@@ -144,7 +145,7 @@ def stop_broker(home: str) -> None:
 @click.option(
     "--tag", "tags", multiple=True, metavar="TAG", help="What they offer to tasks with worker_tags."
 )
-@click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="Replace a worker after N runs.")
+@click.option("--max-runs", type=AT_LEAST_1, metavar="N", help="Replace a worker after N runs.")
 @click.option("--home", "own_home", help="As `nbtasks --home`.")
 @click.pass_obj
 def worker(
@@ -194,7 +195,6 @@ def worker(
 
 def _served(entrypoints: Sequence[str]) -> list[Served]:
     """The tasks that are named, or the end of this process."""
-    from nbtasks import pickling
     from nbtasks.tasks.entrypoints import BadEntrypoint, load_task
 
     try:
@@ -202,14 +202,14 @@ def _served(entrypoints: Sequence[str]) -> list[Served]:
     except BadEntrypoint as error:
         click.echo(f"nbtasks: {error}", err=True)
         sys.exit(1)
-    return [Served(key, task.name, pickling.dump_function(task.fn)[0]) for key, task in found.items()]
+    return [Served(key, task.name, task.dumped()[0]) for key, task in found.items()]
 
 
 @main.command()
 @click.option("--state", help="Only runs in this state type or name, such as FAILED or TimedOut.")
 @click.option("--task", help="Only runs of this task: its name or its key.")
 @click.option("--tag", help="Only runs with this tag.")
-@click.option("-l", "--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("-l", "--limit", type=AT_LEAST_1, default=100, show_default=True)
 @click.option("-o", "--output", type=click.Choice(["table", "json", "ids"]), default="table")
 @click.pass_obj
 def runs(home: str, state: str | None, task: str | None, tag: str | None, limit: int, output: str) -> None:
@@ -359,7 +359,7 @@ def stack(home: str, run: str) -> None:
 
 @main.command()
 @click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Those that ended before.")
-@click.option("--larger-than", type=click.IntRange(min=0), metavar="BYTES", help="The oldest, down to that.")
+@click.option("--larger-than", type=AT_LEAST_0, metavar="BYTES", help="The oldest, down to that.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.pass_obj
 def prune(home: str, older_than: float | None, larger_than: int | None, dry_run: bool) -> None:

@@ -95,7 +95,36 @@ for_pool: Decoder[ToPool] = Decoder(ToPool)
 
 def encode(sender: PeerId, messages: list[Message]) -> bytes:
     """Return the one frame that holds all `messages`."""
-    return _encoder.encode((PROTOCOL, sender, messages))
+    return pack((PROTOCOL, sender, messages))
+
+
+def pack(value: Any) -> bytes:
+    """Msgpack of messages; lone surrogates, as names of files may have them, are spelled out."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return _encoder.encode(_spelled_out(value))
+
+
+def pack_json(value: Any) -> bytes:
+    """JSON of outputs, likewise."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_spelled_out(value))
+
+
+def _spelled_out(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, msgspec.Struct):
+        fields = {name: _spelled_out(getattr(value, name)) for name in value.__struct_fields__}
+        return msgspec.structs.replace(value, **fields)
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_spelled_out, value))
+    if isinstance(value, dict):
+        return {_spelled_out(key): _spelled_out(item) for key, item in value.items()}
+    return value
 
 
 def batches(messages: Iterable[Message]) -> list[list[Message]]:

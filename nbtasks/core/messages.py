@@ -26,6 +26,10 @@ from nbtasks.core.vocabulary import (
     BoardWorker as BoardWorker,
 )
 from nbtasks.core.vocabulary import (
+    Finite,
+    Int64,
+)
+from nbtasks.core.vocabulary import (
     Held as Held,
 )
 from nbtasks.core.vocabulary import (
@@ -90,9 +94,9 @@ class HelloClient(Message, frozen=True):
 
     version: str
     python: str
-    pid: int
+    pid: Int64
     host: str
-    session: int = 1  # raised whenever the client forgets what it was told: finals are numbered within it
+    session: Int64 = 1  # raised whenever the client forgets what it was told: finals are numbered within it
 
 
 class HelloWorker(Message, frozen=True):
@@ -100,8 +104,8 @@ class HelloWorker(Message, frozen=True):
 
     version: str
     python: str
-    pid: int
-    born: float  # process start time, UNIX seconds: tells a reused pid
+    pid: Int64
+    born: Finite  # process start time, UNIX seconds: tells a reused pid
     host: str
     pool: PeerId
     marker: str  # path of the marker file
@@ -115,13 +119,13 @@ class HelloPool(Message, frozen=True):
 
     version: str
     python: str
-    pid: int
-    born: float
+    pid: Int64
+    born: Finite
     host: str
     generic: bool  # the one pool that `%nbtasks workers N` sets
     serves: tuple[str, ...] | None
-    least: int
-    most: int
+    least: Int64
+    most: Int64
     stays: bool  # keeps the broker from its idle stop
     workers: tuple[PeerId, ...] = ()
     tags: tuple[str, ...] = ()  # what its workers offer beyond others
@@ -150,15 +154,15 @@ class Submit(Message, frozen=True):
 class Watch(Message, frozen=True):
     """Tell me how these runs end; answered by Done."""
 
-    request: int
+    request: Int64
     runs: tuple[RunId, ...]
 
 
 class Noted(Message, frozen=True):
     """Finals up to this number have arrived; cumulative."""
 
-    session: int
-    upto: int
+    session: Int64
+    upto: Int64
 
 
 class Beat(Message, frozen=True):
@@ -170,81 +174,81 @@ class Beat(Message, frozen=True):
 class Waits(Message, frozen=True):
     """The code of a run waits for these runs (none: for nothing any more); answered by Done or NotDone."""
 
-    request: int
+    request: Int64
     run: RunId
-    attempt: int
-    number: int  # of this word, from 1 within the attempt; an older one is ignored
+    attempt: Int64
+    number: Int64  # of this word, from 1 within the attempt; an older one is ignored
     runs: tuple[RunId, ...]
 
 
 class SetLimit(Message, frozen=True):
     """So many slots has this name from now on."""
 
-    request: int
+    request: Int64
     name: str
-    slots: int | None  # None: no limit
-    period_s: float = 0.0  # of a rate: so many starts within this time; 0: at a time
+    slots: Int64 | None  # None: no limit
+    period_s: Finite = 0.0  # of a rate: so many starts within this time; 0: at a time
 
 
 class GetLimits(Message, frozen=True):
-    request: int
+    request: Int64
 
 
 class Occupy(Message, frozen=True):
     """Code of a run asks for slots; answered when it has them, and repeated until then."""
 
-    request: int
+    request: Int64
     run: RunId
-    attempt: int
+    attempt: Int64
     token: str  # names what is asked for, so that a copy asks for nothing more
     name: str
-    slots: int
+    slots: Int64
     rate: bool = False  # it asks to start something, and gives nothing back
 
 
 class Vacate(Message, frozen=True):
     """Code gives its slots back, or waits for them no more."""
 
-    request: int
+    request: Int64
     token: str
 
 
 class Cancel(Message, frozen=True):
     """End these runs; answered by Done once every change is recorded."""
 
-    request: int
+    request: Int64
     runs: tuple[RunId, ...]
 
 
 class GetRuns(Message, frozen=True):
-    request: int
+    request: Int64
     filter: RunFilter
 
 
 class GetRun(Message, frozen=True):
-    request: int
+    request: Int64
     run: RunId
 
 
 class GetValue(Message, frozen=True):
     """The result or the exception of a final run, however large."""
 
-    request: int
+    request: Int64
     run: RunId
 
 
 class GetOutput(Message, frozen=True):
     """The output chunks of a run from number `after` on, as many as fit one message."""
 
-    request: int
+    request: Int64
     run: RunId
-    after: int = 0
+    after: Int64 = 0
 
 
 class GetCached(Message, frozen=True):
     """The result of an earlier run with this cache key; answered by Value."""
 
-    request: int
+    request: Int64
     key: str
 
 
@@ -254,68 +258,68 @@ class GetYielded(Message, frozen=True):
     Answered by YieldedFound: at once if there are any, else when there are or when the run is over.
     """
 
-    request: int
+    request: Int64
     run: RunId
-    attempt: int  # 0: none is known yet
-    after: int
+    attempt: Int64  # 0: none is known yet
+    after: Int64
 
 
 class GetCall(Message, frozen=True):
     """What a run calls; answered by CallFound."""
 
-    request: int
+    request: Int64
     run: RunId
 
 
 class GetStack(Message, frozen=True):
     """Where the code of a run is now; answered by StackFound once its worker said so."""
 
-    request: int
+    request: Int64
     run: RunId
 
 
 class StopReading(Message, frozen=True):
     """I read no more of what this attempt yields; answered by Done."""
 
-    request: int
+    request: Int64
     run: RunId
-    attempt: int
+    attempt: Int64
 
 
 class GetStatus(Message, frozen=True):
-    request: int
+    request: Int64
 
 
 class GetBoard(Message, frozen=True):
-    request: int
+    request: Int64
 
 
 class Prune(Message, frozen=True):
     """Remove finished runs, oldest first; done in parts, each answered by Pruned."""
 
-    request: int
-    older_s: float | None = None  # those that ended so long ago; both None: what the home's settings say
-    bytes_max: int | None = None  # and the oldest ones, until no more is recorded
+    request: Int64
+    older_s: Finite | None = None  # those that ended so long ago; both None: what the home's settings say
+    bytes_max: Int64 | None = None  # and the oldest ones, until no more is recorded
     dry_run: bool = False  # only say what would go
-    after: int = 0  # the `more` of the answer before
-    counted_bytes: int = 0  # of the answers before, by a dry run
+    after: Int64 = 0  # the `more` of the answer before
+    counted_bytes: Int64 = 0  # of the answers before, by a dry run
 
 
 class StopBroker(Message, frozen=True):
     """Stop the pools (after a drain of at most `drain_s`), then the broker."""
 
-    request: int
-    drain_s: float = 30.0
+    request: Int64
+    drain_s: Finite = 30.0
 
 
 class SetPool(Message, frozen=True):
     """Let a pool have between `least` and `most` workers; `most` = 0 stops it after a drain."""
 
-    request: int
+    request: Int64
     pool: PeerId  # "": the generic pool
-    least: int
-    most: int
-    drain_s: float = 30.0
+    least: Int64
+    most: Int64
+    drain_s: Finite = 30.0
 
 
 # -- broker -> client ----------------------------------------------------------------------------------
@@ -325,8 +329,8 @@ class Welcome(Message, frozen=True):
     """The broker knows you and has seen your subscription. `boot` is fresh at each broker start."""
 
     boot: str
-    pid: int
-    session: int = 1  # of the Hello that is answered; a client ignores the answer to an earlier one
+    pid: Int64
+    session: Int64 = 1  # of the Hello that is answered; a client ignores the answer to an earlier one
 
 
 class Stranger(Message, frozen=True):
@@ -346,7 +350,7 @@ class Accepted(Message, frozen=True):
     """Every run of the batch is recorded."""
 
     batch: str
-    room: int = 0  # so many more runs would be recorded, if nobody else submitted
+    room: Int64 = 0  # so many more runs would be recorded, if nobody else submitted
     run: RunId = ""  # the run that has this idempotency key already; none of the batch is recorded
 
 
@@ -361,12 +365,12 @@ class Refused(Message, frozen=True):
 class Ended(Message, frozen=True):
     """A watched run is final. Numbered per client and session from 1, said again until noted."""
 
-    session: int
-    number: int
+    session: Int64
+    number: Int64
     run: RunId
     state: str
     message: str
-    at: float  # UNIX seconds
+    at: Finite  # UNIX seconds
     value: bytes = b""  # pickled result, or pickled failure
     fetch: bool = False  # the value is too large to be told: GetValue brings it
     label: str = ""  # the user's name for the state
@@ -375,8 +379,8 @@ class Ended(Message, frozen=True):
 class Missing(Message, frozen=True):
     """A watched run is not recorded here. Numbered like Ended."""
 
-    session: int
-    number: int
+    session: Int64
+    number: Int64
     run: RunId
 
 
@@ -385,18 +389,18 @@ class Closed(Message, frozen=True):
 
 
 class Runs(Message, frozen=True):
-    request: int
+    request: Int64
     rows: tuple[RunInfo, ...]
-    more: int = 0  # pass as `before` to go on; 0: that was all
+    more: Int64 = 0  # pass as `before` to go on; 0: that was all
 
 
 class RunFound(Message, frozen=True):
-    request: int
+    request: Int64
     row: RunInfo | None
 
 
 class Value(Message, frozen=True):
-    request: int
+    request: Int64
     found: bool
     value: bytes = b""
 
@@ -404,25 +408,25 @@ class Value(Message, frozen=True):
 class Output(Message, frozen=True):
     """Chunks of nbformat outputs, JSON arrays, in order; `more` > 0: ask again after it."""
 
-    request: int
+    request: Int64
     chunks: tuple[bytes, ...]
-    more: int = 0
+    more: Int64 = 0
 
 
 class YieldedFound(Message, frozen=True):
     """Chunks of values of the newest attempt, in order."""
 
-    request: int
-    attempt: int  # 0: there is no such run
+    request: Int64
+    attempt: Int64  # 0: there is no such run
     chunks: tuple[bytes, ...]
-    upto: int  # number of the last one, to go on after
+    upto: Int64  # number of the last one, to go on after
     live: bool  # more may come
 
 
 class CallFound(Message, frozen=True):
     """A run as it was submitted."""
 
-    request: int
+    request: Int64
     spec: Union[Spec, None]  # None: it is not recorded
     code: bytes = b""
     args: bytes = b""
@@ -430,30 +434,30 @@ class CallFound(Message, frozen=True):
     needs: tuple[Need, ...] = ()
     name: str = ""
     cache_key: str = ""
-    priority: int = 0
+    priority: Int64 = 0
 
 
 class StackFound(Message, frozen=True):
-    request: int
+    request: Int64
     text: str
 
 
 class Pruned(Message, frozen=True):
     """So much is gone, or would be; `more` > 0: ask again after it."""
 
-    request: int
-    runs: int
-    size: int  # bytes
-    more: int = 0
+    request: Int64
+    runs: Int64
+    size: Int64  # bytes
+    more: Int64 = 0
 
 
 class Status(Message, frozen=True):
-    request: int
-    pid: int
+    request: Int64
+    pid: Int64
     boot: str
     home: str
-    started: float  # UNIX seconds
-    clients: int
+    started: Finite  # UNIX seconds
+    clients: Int64
     workers: tuple[WorkerInfo, ...]
     pools: tuple[PoolInfo, ...]
     counts: dict[str, int]  # state type -> number of runs, all eight keys
@@ -461,7 +465,7 @@ class Status(Message, frozen=True):
 
 
 class BoardFound(Message, frozen=True):
-    request: int
+    request: Int64
     board: Board
 
 
@@ -475,34 +479,34 @@ class RunChanged(Message, frozen=True):
     """Published to the observers of one run; each tells the whole."""
 
     run: RunId
-    steps: int  # grows with each change of the run that is told, also from one broker to the next
+    steps: Int64  # grows with each change of the run that is told, also from one broker to the next
     state: str
     message: str
-    submitted: float  # UNIX seconds
-    at: float  # UNIX seconds
-    start: float  # UNIX seconds, of the first attempt; 0: not started
-    end: float  # UNIX seconds, of the last attempt; 0: not ended
+    submitted: Finite  # UNIX seconds
+    at: Finite  # UNIX seconds
+    start: Finite  # UNIX seconds, of the first attempt; 0: not started
+    end: Finite  # UNIX seconds, of the last attempt; 0: not ended
     worker: PeerId  # of the last attempt
-    pid: int
-    attempts: int
+    pid: Int64
+    attempts: Int64
     label: str = ""  # the user's name for the state
     progress: Union[Progress, None] = None  # of the last attempt
-    chunks: int = 0  # recorded of the last attempt; whoever has fewer may ask for output
+    chunks: Int64 = 0  # recorded of the last attempt; whoever has fewer may ask for output
 
 
 class Done(Message, frozen=True):
     """A request took effect (and is recorded)."""
 
-    request: int
+    request: Int64
 
 
 class LimitsFound(Message, frozen=True):
-    request: int
+    request: Int64
     limits: tuple[LimitInfo, ...]
 
 
 class NotDone(Message, frozen=True):
-    request: int
+    request: Int64
     reason: str
     again: bool = False  # not now: ask again in a moment
     code: str = ""  # "itself", "deadlock", "over", "value"
@@ -526,8 +530,8 @@ class Subject(Part, frozen=True):
 
     run: RunId
     name: str
-    number: int  # its last charged attempt; 0: its code never began
-    at: float  # UNIX seconds, when it ended
+    number: Int64  # its last charged attempt; 0: its code never began
+    at: Finite  # UNIX seconds, when it ended
     given: Given  # how
     label: str = ""  # the user's name for the state
 
@@ -536,14 +540,14 @@ class Push(Message, frozen=True):
     """Execute this attempt; published on the worker's topic, repeated until Acked."""
 
     run: RunId
-    attempt: int
-    number: int  # which charged attempt this will be, from 1
+    attempt: Int64
+    number: Int64  # which charged attempt this will be, from 1
     spec: Spec
     code: bytes
     args: bytes
     parent: RunId = ""
     given: tuple[Given, ...] = ()  # what the runs that it needs gave
-    failures: int = 0  # attempts that failed before
+    failures: Int64 = 0  # attempts that failed before
     subject: Union[Subject, None] = None  # of a hook run; `args` are those of that run
     own_name: str = ""  # "": its task's
     cache_key: str = ""
@@ -558,7 +562,7 @@ class Interrupt(Message, frozen=True):
     """Interrupt this attempt if it runs, drop it if it waits; repeated until it is Finished."""
 
     run: RunId
-    attempt: int
+    attempt: Int64
     reason: str  # "cancel", "timeout", "stale"
 
 
@@ -566,39 +570,39 @@ class Revoke(Message, frozen=True):
     """Hand this attempt back if its code has not started."""
 
     run: RunId
-    attempt: int
+    attempt: Int64
 
 
 class Kept(Message, frozen=True):
     """What came with Finished is recorded: forget it."""
 
     run: RunId
-    attempt: int
+    attempt: Int64
 
 
 class OutputKept(Message, frozen=True):
     """Output chunks of this attempt up to this number are recorded."""
 
     run: RunId
-    attempt: int
-    upto: int
+    attempt: Int64
+    upto: Int64
 
 
 class Consumed(Message, frozen=True):
     """Somebody reads what this attempt yields, and has its chunks up to this number."""
 
     run: RunId
-    attempt: int
-    upto: int  # -1: somebody reads no more
+    attempt: Int64
+    upto: Int64  # -1: somebody reads no more
 
 
 class ShowStack(Message, frozen=True):
     """A client wants to see where the code of this attempt is."""
 
     run: RunId
-    attempt: int
+    attempt: Int64
     peer: PeerId
-    request: int
+    request: Int64
 
 
 class Leave(Message, frozen=True):
@@ -612,23 +616,23 @@ class Acked(Message, frozen=True):
     """The push has arrived."""
 
     run: RunId
-    attempt: int
+    attempt: Int64
 
 
 class Started(Message, frozen=True):
     """User code has begun; for display and deadlines, the marker file decides."""
 
     run: RunId
-    attempt: int
-    at: float  # UNIX seconds
+    attempt: Int64
+    at: Finite  # UNIX seconds
 
 
 class Printed(Message, frozen=True):
     """One chunk of output, numbered from 1 within the attempt, repeated until kept."""
 
     run: RunId
-    attempt: int
-    number: int
+    attempt: Int64
+    number: Int64
     body: bytes  # JSON array of nbformat outputs
 
 
@@ -636,7 +640,7 @@ class Progressed(Message, frozen=True):
     """The code of an attempt is so far; said now and then, each tells the whole."""
 
     run: RunId
-    attempt: int
+    attempt: Int64
     progress: Progress
 
 
@@ -644,13 +648,13 @@ class Finished(Message, frozen=True):
     """An attempt ended. It counts once all its `chunks` of output are recorded."""
 
     run: RunId
-    attempt: int
+    attempt: Int64
     outcome: str  # "completed", "raised", "cancelled", "timed_out", "crashed"
     message: str  # "" or "ValueError: …", one line
     value: bytes  # pickled result, or pickled failure
-    chunks: int
-    start: float  # UNIX seconds
-    end: float  # UNIX seconds
+    chunks: Int64
+    start: Finite  # UNIX seconds
+    end: Finite  # UNIX seconds
     retry: bool = True  # unless user code says that this was the last attempt
     label: str = ""  # the name of the state that user code returned, if it gave one
     hooks: str = ""  # those for this ending that it began to run
@@ -662,9 +666,9 @@ class StackShown(Message, frozen=True):
     """Where the code of an attempt is; "": it does not run here."""
 
     run: RunId
-    attempt: int
+    attempt: Int64
     peer: PeerId  # who asked
-    request: int
+    request: Int64
     text: str
 
 
@@ -672,7 +676,7 @@ class Returned(Message, frozen=True):
     """The attempt was handed back: its code has not started and will not."""
 
     run: RunId
-    attempt: int
+    attempt: Int64
 
 
 # -- broker <-> pool -----------------------------------------------------------------------------------
@@ -681,7 +685,7 @@ class Returned(Message, frozen=True):
 class Want(Message, frozen=True):
     """Have this many workers alive; repeated with every change."""
 
-    workers: int
+    workers: Int64
 
 
 class Kill(Message, frozen=True):
@@ -689,19 +693,19 @@ class Kill(Message, frozen=True):
 
     worker: PeerId
     run: RunId
-    attempt: int
+    attempt: Int64
 
 
 class Disband(Message, frozen=True):
     """Start nothing more, let the workers leave, end."""
 
-    drain_s: float
+    drain_s: Finite
 
 
 class Draining(Message, frozen=True):
     """The pool was asked to stop, or the worker leaves: give it nothing new, take back what is unstarted."""
 
-    drain_s: float
+    drain_s: Finite
 
 
 class Exited(Message, frozen=True):

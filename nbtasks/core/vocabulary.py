@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Union
+from typing import Annotated, Union
 
 import msgspec
+
+# all numbers on the way: one that the journal cannot hold would end the broker again and again
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Finite = Annotated[float, msgspec.Meta(ge=-1.7976931348623157e308, le=1.7976931348623157e308)]
 
 RunId = str  # canonical UUIDv7, 36 characters
 PeerId = str  # "c-…" client, "w-…" worker, "p-…" pool; fresh at each start, so it is the incarnation too
@@ -24,20 +28,20 @@ class Spec(Part, frozen=True, cache_hash=True):
     version: str = ""  # digest of the function's source, for people
     description: str = ""
     tags: tuple[str, ...] = ()
-    retries: int = 0
-    retry_delay_s: float = 0.0  # before the first retry
-    crash_retries: int = 0
-    timeout_s: float = 0.0  # 0: none
-    grace_s: float = 3.0
+    retries: Int64 = 0
+    retry_delay_s: Finite = 0.0  # before the first retry
+    crash_retries: Int64 = 0
+    timeout_s: Finite = 0.0  # 0: none
+    grace_s: Finite = 3.0
     log_prints: bool = False
     cwd: str = ""
     sys_path: tuple[str, ...] = ()
-    later_delays_s: tuple[float, ...] = ()  # before the second retry, the third …; the last one repeats
+    later_delays_s: tuple[Finite, ...] = ()  # before the second retry, the third …; the last one repeats
     serializer: str = "pickle"  # of the result
-    cache_s: float = (
+    cache_s: Finite = (
         0.0  # how long its results are taken by runs with their cache key; 0: while they are kept
     )
-    retry_jitter: float = 0.0  # a delay d lies in [d - d·jitter, d + d·jitter]
+    retry_jitter: Finite = 0.0  # a delay d lies in [d - d·jitter, d + d·jitter]
     hooks: tuple[str, ...] = ()  # those for endings that it has
     hook: str = ""  # of a hook run: which hooks are executed instead of the body
     worker_tags: tuple[str, ...] = ()  # which a worker must offer
@@ -54,9 +58,9 @@ class Need(Part, frozen=True):
 class Terms(Part, frozen=True):
     """What is asked of the runs of one submit, beyond what their task is."""
 
-    priority: int = 0  # larger ones go first
-    eta: float = 0.0  # UNIX seconds, not before; 0: at once
-    expires: float = 0.0  # UNIX seconds; what has not started by then never does; 0: no such time
+    priority: Int64 = 0  # larger ones go first
+    eta: Finite = 0.0  # UNIX seconds, not before; 0: at once
+    expires: Finite = 0.0  # UNIX seconds; what has not started by then never does; 0: no such time
     key: str = ""  # idempotency key within the task; "": none
     needs: tuple[Need, ...] = ()  # those of one run, in the broker's memory; a submit says them run by run
     name: str = ""  # that of one run, likewise; "": its task's
@@ -68,10 +72,10 @@ class LimitInfo(Part, frozen=True):
     """A limit, and how much of it is taken."""
 
     name: str
-    slots: int
-    period_s: float
-    in_use: int
-    waiting: int  # blocks of code that ask for slots
+    slots: Int64
+    period_s: Finite
+    in_use: Int64
+    waiting: Int64  # blocks of code that ask for slots
 
 
 class NewRun(Part, frozen=True):
@@ -91,7 +95,7 @@ class Held(Part, frozen=True):
     """An attempt that a worker has in its hands."""
 
     run: RunId
-    attempt: int
+    attempt: Int64
     started: bool = False
     ended: bool = False  # its Finished will follow, or follow again
     hooks: str = ""  # those for its ending that it began to run
@@ -100,20 +104,20 @@ class Held(Part, frozen=True):
 class Progress(Part, frozen=True):
     """How far the code of an attempt says that it is."""
 
-    number: int  # of this word, from 1 within the attempt
-    done: float
-    total: float = 0.0  # 0: not known
+    number: Int64  # of this word, from 1 within the attempt
+    done: Finite
+    total: Finite = 0.0  # 0: not known
     text: str = ""
 
 
 class Attempt(Part, frozen=True):
     """One charged attempt, as shown to users."""
 
-    number: int
+    number: Int64
     worker: PeerId
-    pid: int
-    start: float  # UNIX seconds
-    end: float = 0.0  # UNIX seconds; 0: not ended
+    pid: Int64
+    start: Finite  # UNIX seconds
+    end: Finite = 0.0  # UNIX seconds; 0: not ended
     outcome: str = ""
     progress: Union[Progress, None] = None
 
@@ -122,7 +126,7 @@ class Moment(Part, frozen=True):
     """A state that a run was in, and since when."""
 
     state: str
-    at: float  # UNIX seconds
+    at: Finite  # UNIX seconds
     message: str = ""
     label: str = ""  # the user's name for it, if the code gave it one
 
@@ -132,19 +136,19 @@ class RunInfo(Part, frozen=True):
 
     run: RunId
     spec: Spec
-    submitted: float  # UNIX seconds
+    submitted: Finite  # UNIX seconds
     parameters: str
     parent: RunId
     state: str
     message: str
-    at: float  # UNIX seconds
+    at: Finite  # UNIX seconds
     history: tuple[Moment, ...]
     attempts: tuple[Attempt, ...]
     worker: PeerId = ""
-    output_bytes: int = 0
+    output_bytes: Int64 = 0
     own_name: str = ""  # "": its task's
-    chunks: int = 0  # recorded of the newest assignment
-    attempt: int = 0  # the number of that assignment
+    chunks: Int64 = 0  # recorded of the newest assignment
+    attempt: Int64 = 0  # the number of that assignment
 
     @property
     def name(self) -> str:
@@ -154,24 +158,24 @@ class RunInfo(Part, frozen=True):
 class WorkerInfo(Part, frozen=True):
     worker: PeerId
     pool: PeerId
-    pid: int
+    pid: Int64
     host: str
     python: str
     state: str  # starting, idle, busy, draining, stalled
     serves: tuple[str, ...] | None  # task keys; None: any task
     run: RunId = ""
-    busy_since: float = 0.0  # UNIX seconds; 0: idle
+    busy_since: Finite = 0.0  # UNIX seconds; 0: idle
 
 
 class PoolInfo(Part, frozen=True):
     pool: PeerId
-    pid: int
+    pid: Int64
     host: str
     generic: bool
     serves: tuple[str, ...] | None
-    least: int
-    most: int
-    workers: int
+    least: Int64
+    most: Int64
+    workers: Int64
 
 
 class TaskCounts(Part, frozen=True):
@@ -189,20 +193,20 @@ class BoardRow(Part, frozen=True):
     name: str
     state: str
     message: str  # its first line, cut
-    submitted: float  # UNIX seconds
-    at: float  # UNIX seconds, since when it is in this state
-    start: float = 0.0  # UNIX seconds, of the first attempt; 0: not started
-    end: float = 0.0  # UNIX seconds, of the last attempt; 0: not ended
+    submitted: Finite  # UNIX seconds
+    at: Finite  # UNIX seconds, since when it is in this state
+    start: Finite = 0.0  # UNIX seconds, of the first attempt; 0: not started
+    end: Finite = 0.0  # UNIX seconds, of the last attempt; 0: not ended
     worker: PeerId = ""  # of the last attempt
-    pid: int = 0
-    attempts: int = 0
+    pid: Int64 = 0
+    attempts: Int64 = 0
     label: str = ""  # the user's name for the state
     progress: Union[Progress, None] = None  # of the last attempt
 
 
 class BoardWorker(Part, frozen=True):
     worker: PeerId
-    pid: int
+    pid: Int64
     state: str  # starting, idle, busy, draining
     run: RunId = ""
 
@@ -211,12 +215,12 @@ class Board(Part, frozen=True):
     """All that a board shows, of bounded size however many runs there are."""
 
     boot: str
-    number: int  # of the last event, from 1 within a boot
+    number: Int64  # of the last event, from 1 within a boot
     counts: dict[str, int]  # by state type; types without runs are left out
     tasks: tuple[TaskCounts, ...]  # those with the most live runs first; the last may sum the others
     rows: tuple[BoardRow, ...]  # what runs, what failed, then what changed last
     workers: tuple[BoardWorker, ...]
-    worker_count: int
+    worker_count: Int64
 
 
 class RunFilter(Part, frozen=True):
@@ -225,5 +229,5 @@ class RunFilter(Part, frozen=True):
     states: tuple[str, ...] = ()  # state types or names; empty: all
     key: str = ""  # task key or task name; empty: all
     tag: str = ""
-    limit: int = 100
-    before: int = 0  # only runs that arrived before this sequence number; 0: from the newest
+    limit: Int64 = 100
+    before: Int64 = 0  # only runs that arrived before this sequence number; 0: from the newest

@@ -190,5 +190,5 @@ def _occupy(
 def _check_slots(slots: Any, least: int) -> None:
     if isinstance(slots, bool) or not isinstance(slots, int):
         raise TypeError(f"slots is a whole number, not {slots!r}")
-    if slots < least:
-        raise ValueError(f"slots is a number from {least} on, not {slots}")
+    if not least <= slots < 2**63:
+        raise ValueError(f"slots is a number from {least} on that fits in 64 bits, not {slots}")

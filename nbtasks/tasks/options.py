@@ -180,6 +180,13 @@ def _count(word: str, value: Any) -> int:
         raise TypeError(f"{word} is a whole number, not {value!r}")
     if value < 0:
         raise ValueError(f"{word} must not be negative, not {value}")
+    return _fitting(word, value)
+
+
+def _fitting(word: str, value: int) -> int:
+    """A whole number that the journal can hold."""
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{word} must fit in 64 bits, not {value}")
     return value
 
 
@@ -209,7 +216,7 @@ def _flag(word: str, value: Any) -> bool:
 def _integer(word: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{word} is a whole number, not {value!r}")
-    return value
+    return _fitting(word, value)
 
 
 def _delays(word: str, value: Any) -> dict[str, Any]:

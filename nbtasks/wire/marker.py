@@ -18,8 +18,10 @@ from pathlib import Path
 
 import msgspec
 
+from nbtasks.core import codec
 from nbtasks.core.hooks import ENDS
 from nbtasks.core.messages import Finished, Held, Printed, RunId
+from nbtasks.wire import private
 
 PAGE_BYTES = 4096
 RING_BYTES = 4 * 2**20
@@ -35,7 +37,6 @@ _EMPTY, _STARTED, _ENDED = 0, 1, 2
 
 Said = Printed | Finished
 
-_encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Said])
 
 
@@ -52,7 +53,7 @@ class Marker:
         """Make the file (0600) with no attempt in it."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            os.ftruncate(descriptor, PAGE_BYTES + RING_BYTES)
+            private.fill(descriptor, PAGE_BYTES + RING_BYTES)
             page = mmap.mmap(descriptor, PAGE_BYTES + RING_BYTES)
         finally:
             os.close(descriptor)
@@ -74,7 +75,7 @@ class Marker:
 
     def ended(self, words: Sequence[Said]) -> None:
         """The attempt that began last is over, and there is this to say of it."""
-        body = _encoder.encode(words)
+        body = codec.pack(words)
         offset = self._slot * _SLOT_BYTES
         if len(body) <= KEPT_BYTES_MAX:
             at = self._ring_at if self._ring_at + len(body) <= RING_BYTES else 0

@@ -27,8 +27,11 @@ def private_dir(path: str | Path) -> Path:
         It is a symbolic link, belongs to somebody else, or others may enter it.
     """
     path = Path(path)
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700, parents=True)
+    for missing in reversed([path, *path.parents]):
+        # one by one, because `parents=True` gives those the mode that files have by default
+        if not missing.exists():
+            with contextlib.suppress(FileExistsError):
+                missing.mkdir(mode=0o700)
     found = os.lstat(path)
     if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
         raise PermissionError(f"{path} must be a directory, not a symbolic link or a file")
@@ -48,6 +51,22 @@ def _close(path: Path, found: os.stat_result) -> None:
         f"{path} can be entered by others (mode {stat.S_IMODE(found.st_mode):04o}); "
         f"if nobody tampered with it, run: chmod 700 {path}"
     )
+
+
+def fill(descriptor: int, size: int) -> None:
+    """Give a new file that is to be mapped its size, and the room on the disk.
+
+    Without the room, a disk that is full when a page is written first would end the process by SIGBUS.
+
+    Raises
+    ------
+    OSError
+        There is none.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.ftruncate(descriptor, size)
 
 
 def write_private(path: str | Path, body: bytes) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from nbtasks.wire import private
+
 LAST_WORDS_BYTES_MAX = 64 * 1024
 READ_BYTES_MAX = 1024 * 1024
 _HEADER_BYTES = 4096
@@ -144,7 +146,7 @@ def _unrecorded(path: str | Path) -> bytes:
 def _map(path: Path) -> mmap.mmap:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        os.ftruncate(descriptor, _HEADER_BYTES + LAST_WORDS_BYTES_MAX)
+        private.fill(descriptor, _HEADER_BYTES + LAST_WORDS_BYTES_MAX)
         return mmap.mmap(descriptor, _HEADER_BYTES + LAST_WORDS_BYTES_MAX)
     finally:
         os.close(descriptor)

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from nbtasks.core import codec
 from nbtasks.runners.signals import Interrupts
 from nbtasks.wire.spool import Spool
 
@@ -96,7 +97,7 @@ class Collector:
             if self._half:
                 self._take("stdout", b"\xef\xbf\xbd")
             if last:
-                self._take("", msgspec.json.encode(last))
+                self._take("", codec.pack_json(last))
             self.is_open = False
             self._join_tail()
             self._cut()
@@ -114,7 +115,7 @@ class Collector:
 
     def output(self, output: dict[str, Any]) -> None:
         """Take in any other nbformat output."""
-        body = msgspec.json.encode(output)
+        body = codec.pack_json(output)
         with self._interrupts, self._lock:
             if self.is_open:
                 self._take_spool()

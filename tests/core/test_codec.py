@@ -27,7 +27,7 @@ _SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     int: NUMBERS,
     bool: st.booleans(),
     bytes: st.binary(max_size=50),
-    float: st.floats(allow_nan=False),
+    float: st.floats(allow_nan=False, allow_infinity=False),
 }
 
 
@@ -154,3 +154,18 @@ def test_every_message_with_a_payload_has_a_weight() -> None:
     assert m.Finished in heavy
     assert m.Submit in heavy
     assert set(heavy) <= set(codec._WEIGHTS)
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1])
+def test_a_whole_number_that_the_journal_cannot_hold_is_refused(number: int) -> None:
+    frame = msgspec.msgpack.encode((m.PROTOCOL, "c-1", [["SetLimit", 1, "gpu", 0, 0.0]]))
+    assert codec.for_broker.decode(frame)
+
+    with pytest.raises((ProtocolError, OverflowError)):
+        codec.for_broker.decode(codec.encode("c-1", [m.SetLimit(1, "gpu", number)]))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_does_not_know_is_refused(number: float) -> None:
+    with pytest.raises(ProtocolError):
+        codec.for_broker.decode(codec.encode("c-1", [m.SetLimit(1, "gpu", 2, number)]))

@@ -204,3 +204,50 @@ def test_a_connection_file_without_a_key_is_named(client: Any, home: Path) -> No
         other.status()
 
     path.write_text(json.dumps(known))
+
+
+@pytest.mark.parametrize("given", [{"priority": 2**63}, {"retries": 2**63}, {"priority": -(2**63) - 1}])
+def test_a_number_that_does_not_fit_is_named_and_no_run_exists(client: Any, given: dict[str, int]) -> None:
+    [word] = given
+    with pytest.raises(ValueError, match=rf"{word}.*64 bits"):
+        double.apply_async((1,), **given)
+    with pytest.raises(ValueError, match=r"slots.*64 bits"):
+        nbtasks.limit("gpu", 2**63)
+
+    assert nbtasks.runs() == []
+
+
+def test_what_cannot_be_said_is_an_error_of_that_call_alone(client: Any) -> None:
+    double.delay(1)
+
+    with pytest.raises(OverflowError):
+        client.prune(bytes_max=2**70)
+
+    assert double.delay(2).state.name == "Pending"
+    assert len(nbtasks.runs()) == 2
+
+
+@task
+def says_what_is_no_unicode(how: str) -> object:
+    name = "caf\udce9.csv"
+    if how == "progress":
+        nbtasks.progress(1, 2, name)
+    if how == "message":
+        return nbtasks.states.Failed(message=f"cannot read {name}")
+    if how == "exit":
+        sys.exit(name)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("how", "state"), [("progress", "Completed"), ("message", "Failed"), ("exit", "Crashed")]
+)
+def test_text_that_is_no_unicode_is_spelled_out(client: Any, how: str, state: str) -> None:
+    client.start_workers(1)
+    run = says_what_is_no_unicode.with_options(name="caf\udce9").delay(how)
+
+    found = run.wait(timeout=60)
+
+    assert found.name == state
+    assert "exit status" not in found.message, "its worker lives"
+    assert double.delay(2).result(timeout=60) == 4

@@ -39,6 +39,16 @@ async def own_async(x):
 def plain(x):
     return x
 
+def never(task, run, state):
+    return False
+
+def tell(task, run, state):
+    print("hook", state.name)
+
+@task(retries=2, retry_condition_fn=never, on_completion=[tell])
+def judged(x):
+    return 1 // x
+
 if __name__ == "__main__":
     serve(hold, own, limit=2)
 """
@@ -129,6 +139,18 @@ def test_a_worker_serves_the_tasks_that_are_named_with_its_own_functions(
     assert f"INFO    | nbtasks.worker - Received task run: {runs[0].id} - own" in said_lines
     assert "INFO    | Task run 'own' - Finished in state Completed()" in said_lines
     assert all(re.match(r"\d\d:\d\d:\d\d\.\d{3} \| ", line) for line in said.splitlines())
+
+
+def test_a_worker_serves_a_task_with_its_hooks_and_its_condition(client: Any, start: Start) -> None:
+    start(*worker("tasks:judged", "--workers", "1"))
+    judged = task(lambda x: x, key="tasks:judged", name="judged", retries=2)
+
+    good, bad = judged.delay(1), judged.delay(0)
+
+    assert good.result(HANG_S) == 1
+    assert "hook Completed" in good.logs
+    assert bad.wait(HANG_S).name == "Failed"
+    assert len(bad.attempts) == 1, "the condition says no"
 
 
 def test_a_range_of_workers_is_taken_from_the_option(client: Any, start: Start) -> None:
