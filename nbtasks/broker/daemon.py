@@ -11,10 +11,10 @@ import hashlib
 import logging
 import os
 import secrets
-import shutil
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -141,7 +141,9 @@ class Daemon:
             status=lambda request: self._broker.status(request, clock.now(), str(self._home), self._started),
         )
         self._payloads = payloads
-        self._sweep = Sweep(self._broker, self._reader, settings, self._answers.reply, self._gone)
+        self._sweep = Sweep(
+            self._broker, self._reader, settings, self._answers.reply, self._gone, self._outboxes.runs
+        )
 
     def _make_connection(self, keys: Keys) -> Connection:
         pid = os.getpid()
@@ -386,6 +388,9 @@ class Daemon:
         self._blobs_are_due = True
         if not self._lock.is_intact():
             self._close(f"{self._home} was deleted or replaced", 0.0, now)
+        elif not self._store.is_in_place():
+            copy = self._store.rescue()
+            raise RuntimeError(f"{self._store.path} was removed or replaced; what was recorded is in {copy}")
 
     def _close(self, reason: str, drain_s: float, now: Now) -> None:
         log.info("broker %s stops: %s", os.getpid(), reason)
@@ -412,5 +417,7 @@ class Daemon:
         self._reader.close()
         self._upkeep.close()
         self._store.close()
-        shutil.rmtree(self._runtime, ignore_errors=True)
+        for folder in (self._runtime / "k", self._runtime):
+            with suppress(OSError):
+                folder.rmdir()  # if no worker lives: the sockets of its kernel are its own
         self._lock.release()

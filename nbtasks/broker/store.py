@@ -7,7 +7,10 @@ only what a push or a submit cannot go on without.
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +50,26 @@ class Store:
         # the second: where a damaged journal lies now
         self._db, self.set_aside = opening.open_journal(self.path, durability)
         self._cursor = self._db.cursor()
+        self._identities: list[tuple[int, int] | None] | None = None  # of file and log; None: not looked yet
         self._greatest: RunId | None = None  # no recorded id is greater; None: not known yet
+
+    def is_in_place(self) -> bool:
+        """Whether the file and the log that are written are the ones at their paths still."""
+        found = [_identity(Path(f"{self.path}{suffix}")) for suffix in ("", "-wal")]
+        known, self._identities = self._identities, found
+        return None not in found and (known is None or known == found)
+
+    def rescue(self) -> Path:
+        """Write all that is recorded to a new file: in place of one that was removed, else beside it."""
+        copy = self.path.with_name(f"{self.path.name}.rescued-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+        with closing(sqlite3.connect(copy)) as target:
+            self._db.backup(target)
+        os.chmod(copy, 0o600)
+        if self.path.exists():
+            return copy
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)  # of the file that is gone
+        return copy.rename(self.path)
 
     def damaged(self) -> list[Path]:
         """Journals of this home that were set aside."""
@@ -259,6 +281,14 @@ class Store:
         """A pickled function by its digest; b"" if it never travelled."""
         row = self._db.execute("SELECT body FROM code WHERE digest = ?", (digest,)).fetchone()
         return b"" if row is None else bytes(row[0])
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _need_rows(new: NewRow) -> list[tuple[int, RunId, bool]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from nbtasks.broker.queries import PastPage
@@ -59,6 +59,8 @@ class Sweep:
         Sends an answer to a peer.
     gone
         Is told, after the commit, which runs are not recorded any more: what else belongs to them may go.
+    promised
+        Gives the runs that outboxes name.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class Sweep:
         settings: Settings,
         reply: Callable[[PeerId, Message], None],
         gone: Callable[[list[RunId]], None],
+        promised: Callable[[], Container[RunId]],
     ) -> None:
         self._broker = broker
         self._reader = reader
         self._days, self._bytes_max = settings.retention_days, settings.retention_bytes
         self._reply = reply
         self._gone = gone
+        self._promised = promised
         self._orders: deque[_Order] = deque()
         self._answered: dict[tuple[PeerId, int], Pruned] = {}  # oldest first
         self._left: deque[Past] = deque()  # of the first order's page
@@ -171,7 +175,7 @@ class Sweep:
         while self._left and len(piece) < self._piece_runs and size + self._left[0].size < PIECE_BYTES:
             piece.append(self._left.popleft())
             size += piece[-1].size
-        self._count(order, self._broker.remove(piece, now))
+        self._count(order, self._broker.remove(piece, now, self._promised()))
         self._began_s = time.monotonic()
 
     def _count(self, order: _Order, past: list[Past]) -> None:

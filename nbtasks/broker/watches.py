@@ -5,6 +5,7 @@ A process exit is a fact that the kernel tells within a millisecond; silence is 
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from nbtasks.core.records import PeerRecord, Signal, WorkerRecord
 from nbtasks.wire import marker
 from nbtasks.wire.alive import born, host_name, is_alive
 from nbtasks.wire.process import ProcessWatch
+
+log = logging.getLogger("nbtasks.broker")
 
 UNKNOWN_EXIT = "exit status unknown"
 
@@ -39,6 +42,13 @@ class Watches:
         """A peer said who it is; a client's name is as fresh as its pid, so that it needs no birth time."""
         if message.host != self._host or peer in self._by_peer:
             return
+        try:
+            self._watch_new(peer, message)
+        except OSError as error:
+            # no descriptor is left: only its pool, or a broker that starts anew, will see its end
+            log.warning("%s is not watched: %s", peer, error)
+
+    def _watch_new(self, peer: PeerId, message: HelloClient | HelloWorker | HelloPool) -> None:
         if isinstance(message, HelloClient):
             self._add(peer, message.pid, born(message.pid) or 0.0, "")
         else:

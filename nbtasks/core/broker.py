@@ -7,7 +7,7 @@ rebuilt from committed rows alone by `restore`. Feed it a batch (`handle`, `subs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import msgspec
@@ -290,9 +290,15 @@ class Broker:
 
         return leaving(past, bounds, now.unix_s, is_needed)
 
-    def remove(self, past: Iterable[Past], now: Now) -> list[Past]:
-        """Let these final runs leave the table, but for those that somebody needs by now."""
-        found = self.leaving(past, Bounds(now.unix_s), now)
+    def remove(self, past: Iterable[Past], now: Now, promised: Container[RunId] = ()) -> list[Past]:
+        """Let these final runs leave the table, but for those that somebody needs by now.
+
+        Parameters
+        ----------
+        promised
+            Runs that an outbox names: a broker that starts anew would take them for new ones.
+        """
+        found = self.leaving((one for one in past if one.run not in promised), Bounds(now.unix_s), now)
         for one in found:
             self._ledger.remove(one)
         return found
@@ -306,7 +312,7 @@ class Broker:
         record = self._ledger.runs.get(run)
         if record is None or record not in self._queue:
             return ""
-        return self._staff.waiting_reason(record)
+        return self._staff.waiting_reason(record) or self._slots.waiting_reason(record)
 
     def status(self, request: int, now: Now, home: str, started: float) -> m.Status:
         """All that is known without reading the table; `started` in UNIX seconds."""

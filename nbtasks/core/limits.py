@@ -175,6 +175,11 @@ class TagLimits:
                 tokens.discard(token)
             self._ledger.out.sends.append(Send(asked.peer, Done(asked.message.request)))
 
+    def waiting_reason(self, record: RunRecord) -> str:
+        """For which slot this queued run waits; "": for none."""
+        tags = [tag for tag in record.spec.tags if self.room((tag,)) == 0]
+        return f"waiting for a slot of {', '.join(tags)}" if tags else ""
+
     # -- pieces ----------------------------------------------------------------------------------------
 
     def _in_use(self, name: str) -> int:

@@ -18,13 +18,14 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from nbtasks.core import codec
-from nbtasks.core.messages import PeerId, Submit
+from nbtasks.core.messages import PeerId, RunId, Submit
 from nbtasks.errors import ProtocolError, VersionMismatch
 from nbtasks.wire.alive import born, is_alive
-from nbtasks.wire.private import private_dir, read_private
+from nbtasks.wire.private import fill, private_dir, read_private
 
 FOLDER = "outbox"
 FILE_BYTES = 512 * 1024
@@ -42,7 +43,7 @@ class Outbox:
         self._peer = peer
         pid = os.getpid()
         self._path = home / FOLDER / f"{peer}.{pid}.{round((born(pid) or 0.0) * 100)}"
-        self._descriptor = -1
+        self._descriptor = self._inode = -1
         self._file: mmap.mmap | None = None
         self._at = 0  # where the next entry begins
         self._number = 0
@@ -54,13 +55,20 @@ class Outbox:
         # as it is: a docstring, say, may be of any length, and it is too late for a no once it was said
         frame = codec.encode(self._peer, [submit])
         try:
-            if self._file is None or os.fstat(self._descriptor).st_nlink == 0:
+            if self._file is None or not self._is_in_place():
                 self._open()
         except OSError as error:
             log.debug("the outbox %s cannot be used: %s", self._path, error)
             return None
         is_large = len(frame) > ENTRY_BYTES_MAX or self._at + _HEADER.size + len(frame) > FILE_BYTES
         return None if is_large else frame
+
+    def _is_in_place(self) -> bool:
+        """Whether a broker of this home would find the file: the home may be gone, or moved."""
+        try:
+            return os.stat(self._path).st_ino == self._inode
+        except FileNotFoundError:
+            return False
 
     def put(self, frame: bytes) -> None:
         """Keep until `clear` what `room_for` gave last."""
@@ -86,22 +94,22 @@ class Outbox:
         self._close()
 
     def _open(self) -> None:
-        """Make the file; again, if somebody removed the home and it is there anew."""
+        """Make the file; again, if somebody removed the home and it is there anew, but never the home."""
         self._close()
+        with suppress(FileExistsError):
+            self._path.parent.mkdir(mode=0o700)
         private_dir(self._path.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(self._path, flags, 0o600)
         try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(descriptor, 0, FILE_BYTES)  # a full disk is found out now
-            else:
-                os.ftruncate(descriptor, FILE_BYTES)
+            fill(descriptor, FILE_BYTES)
             self._file = mmap.mmap(descriptor, FILE_BYTES)
         except OSError:
             os.close(descriptor)
             self._path.unlink(missing_ok=True)
             raise
         self._descriptor, self._at = descriptor, 0
+        self._inode = os.fstat(descriptor).st_ino
 
     def _close(self) -> None:
         if self._file is not None:
@@ -129,6 +137,18 @@ class Outboxes:
         for name in names:
             yield from self._read_file(name)
 
+    def runs(self) -> set[RunId]:
+        """Those that any of them names now, recorded ones included."""
+        try:
+            names = os.listdir(self._folder)
+        except OSError:
+            return set()
+        found: set[RunId] = set()
+        for _, frame in (entry for name in names for entry in _entries(self._body(name))):
+            with suppress(ProtocolError, VersionMismatch):
+                found.update(new.run for submit in _submits(frame) for new in submit.runs)
+        return found
+
     def find_left(self) -> None:
         """See whose owners are dead; to be called before `read`, so that all they wrote is read."""
         try:
@@ -148,25 +168,34 @@ class Outboxes:
         self._left = []
 
     def _read_file(self, name: str) -> Iterator[Submit]:
-        try:
-            head = read_private(self._folder / name, _HEADER.size) or _EMPTY
-            body = (read_private(self._folder / name, FILE_BYTES) or b"") if head != _EMPTY else b""
-        except PermissionError as error:
-            if name not in self._unread:
-                self._unread.add(name)
-                log.warning("an outbox is left alone: %s", error)
-            return
-        for number, frame in _entries(body):
+        for number, frame in _entries(self._body(name)):
             if number <= self._read[name]:
                 continue
             self._read[name] = number
             try:
-                _, messages = codec.for_broker.decode(frame)
+                found = _submits(frame)
             except (ProtocolError, VersionMismatch) as error:
                 self._unread.add(name)
                 log.warning("an entry of the outbox %s is not read, and the file stays: %s", name, error)
                 continue
-            yield from (message for message in messages if isinstance(message, Submit))
+            yield from found
+
+    def _body(self, name: str) -> bytes:
+        """All of a file, nothing if its first entry is empty."""
+        try:
+            head = read_private(self._folder / name, _HEADER.size) or _EMPTY
+            return (read_private(self._folder / name, FILE_BYTES) or b"") if head != _EMPTY else b""
+        except PermissionError as error:
+            if name not in self._unread:
+                self._unread.add(name)
+                log.warning("an outbox is left alone: %s", error)
+            return b""
+
+
+def _submits(frame: bytes) -> list[Submit]:
+    """Those of an entry; raises what decoding raises."""
+    _, messages = codec.for_broker.decode(frame)
+    return [message for message in messages if isinstance(message, Submit)]
 
 
 def _entries(body: bytes) -> Iterator[tuple[int, bytes]]:

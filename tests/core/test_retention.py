@@ -90,6 +90,13 @@ def test_the_newest_run_stays_so_that_its_number_is_not_given_twice() -> None:
     assert removed(ended_run(desk()), "r") == []
 
 
+def test_a_run_that_an_outbox_names_stays_or_it_would_be_taken_for_a_new_one() -> None:
+    table = ended_run(ended_run(desk(), "r"), "newer")
+
+    assert table.broker.remove([past(table, "r")], at(LATER_S), promised={"r"}) == []
+    assert removed(table, "r") == ["r"]
+
+
 def test_a_run_that_ended_just_now_stays() -> None:
     table = ended_run(ended_run(desk(), "r"), "newer")
 

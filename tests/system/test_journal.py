@@ -177,3 +177,32 @@ def test_a_restart_does_not_count_what_is_over(past: list[str], client: Any) -> 
     client.start_workers(1)
     assert queued.result(timeout=60) == [2 * i for i in range(1000)]
     assert json.loads(nbtasks_command("runs", "-o", "json", "-l", "1"))[0]["state"] == "Completed"
+
+
+def test_a_journal_that_is_removed_under_its_broker_is_put_back_with_all_runs(
+    client: Any, home: Path
+) -> None:
+    before = double.delay(1)
+    pid = client.status().broker_pid
+    for path in home.glob("journal.db*"):
+        path.unlink()
+    meanwhile = double.delay(2)
+
+    until(lambda: client.status().broker_pid not in (0, pid), "the broker noticed, and another one came")
+
+    assert {run.id for run in nbtasks.runs()} == {before.id, meanwhile.id}
+    assert "was removed or replaced" in (home / "logs" / "broker.log").read_text()
+
+
+def test_a_journal_that_is_replaced_under_its_broker_is_kept_beside(client: Any, home: Path) -> None:
+    run = double.delay(1)
+    pid = client.status().broker_pid
+    other = home / "other.db"
+    other.write_bytes((home / "journal.db").read_bytes())
+    other.chmod(0o600)
+    other.replace(home / "journal.db")
+
+    until(lambda: client.status().broker_pid not in (0, pid), "the broker noticed, and another one came")
+
+    [rescued] = home.glob("journal.db.rescued-*")
+    assert (str(run.id),) in rows_of(rescued, "SELECT id FROM run")

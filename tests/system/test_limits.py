@@ -126,6 +126,8 @@ def test_a_run_that_waits_for_a_tag_holds_no_worker_and_says_so(client: Any, tmp
     assert task(abs).delay(-1).result(timeout=60) == 1
     until(lambda: held.state.name == "AwaitingConcurrencySlot", "the run says why it waits")
     assert held.state.type == "PENDING"
+    behind = tagged.delay(str(tmp_path), "b")
+    until(lambda: behind.state.message == "waiting for a slot of gpu", "so does the one behind it")
     nbtasks.limit("gpu", None)
 
     assert held.result(timeout=60) == "a"

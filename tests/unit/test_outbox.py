@@ -150,15 +150,25 @@ def test_a_home_that_was_removed_and_is_there_again_gets_a_new_file(home: Path) 
     assert list(Outboxes(home).read()) == [promised("s")]
 
 
-def test_a_home_that_is_gone_has_no_room(home: Path) -> None:
-    home.rmdir()
-    home.parent.chmod(0o500)
-    try:
-        if os.geteuid() == 0:
-            home.write_text("a file where the home was")  # nothing stops root from making it again
-        assert Outbox(home, "c-1").room_for(promised("r")) is None
-    finally:
-        home.parent.chmod(0o700)
+def test_a_home_that_is_gone_or_moved_has_no_room_and_is_not_made_again(home: Path) -> None:
+    box = Outbox(home, "c-1")
+    put(box, "r")
+
+    home.rename(home.with_name("elsewhere"))
+
+    assert box.room_for(promised("s")) is None
+    assert Outbox(home, "c-2").room_for(promised("r")) is None
+    assert not home.exists()
+
+
+def test_who_looks_sees_all_runs_that_were_put_also_those_that_were_read(home: Path) -> None:
+    boxes, box = Outboxes(home), Outbox(home, "c-1")
+    put(box, "r", "s")
+    assert len(list(boxes.read())) == 2
+
+    assert boxes.runs() == Outboxes(home).runs() == {"r", "s"}
+    box.clear()
+    assert boxes.runs() == set()
 
 
 def test_an_empty_file_is_removed_when_its_client_ends_and_a_full_one_stays(home: Path) -> None:
