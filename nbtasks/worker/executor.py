@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import errno
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -41,6 +43,7 @@ from nbtasks.worker.upstream import Upstreams
 
 MESSAGE_CHARACTERS_MAX = 300
 TRACEBACK_CHARACTERS_MAX = 100_000
+ROOM_PAUSE_S = 0.5  # between two looks whether the disk has room again
 ASYNC_PAUSE_S = 0.01  # between two looks of an async generator whether its values were read
 _UNFINISHED = (CoroutineType, AsyncGeneratorType, GeneratorType)
 # frames of these come before those of the user's code
@@ -193,7 +196,8 @@ class Executor:
             payload = offered.dumped(value, partial(self._collector.text, "stderr"))
         else:
             payload = pickling.dump_result(value, push.spec.serializer)
-        body = self._blobs.pack(payload, push.run, push.attempt)
+        write = partial(self._blobs.pack, payload, push.run, push.attempt)
+        body = once_there_is_room(write, partial(self._collector.text, "stderr"))
         return Outcome("completed", value=body, data=value_in(value))
 
     def _returned(self, state: Returned, push: Push) -> Outcome:
@@ -281,6 +285,22 @@ class Executor:
             except (OSError, ValueError):
                 continue  # closed by the run
         _flush_c_stdout()
+
+
+def once_there_is_room(write: Callable[[], bytes], say: Callable[[str], object]) -> bytes:
+    """What `write` gives, called again while the disk is full: the code that gave the value has ended."""
+    told = False
+    while True:
+        try:
+            return write()
+        except NbtasksError as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError) or cause.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if not told:
+                say(f"nbtasks: {error}; the run waits until there is room, or it is cancelled\n")
+            told = True
+        time.sleep(ROOM_PAUSE_S)
 
 
 def _users_part(tb: TracebackType | None) -> TracebackType | None:
