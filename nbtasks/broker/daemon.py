@@ -24,7 +24,7 @@ import msgspec
 from nbtasks.broker.answers import Answers
 from nbtasks.broker.payloads import Payloads
 from nbtasks.broker.reader import Reader
-from nbtasks.broker.store import Store
+from nbtasks.broker.store import JournalError, Store, is_full
 from nbtasks.broker.sweep import Sweep
 from nbtasks.broker.watches import Watches
 from nbtasks.core import codec, events
@@ -46,7 +46,7 @@ from nbtasks.core.messages import (
     Submit,
 )
 from nbtasks.core.policy import CRASHED
-from nbtasks.core.records import Now
+from nbtasks.core.records import Now, Output
 from nbtasks.core.states import StateType
 from nbtasks.core.version import VERSION
 from nbtasks.errors import ProtocolError, VersionMismatch
@@ -62,6 +62,7 @@ from nbtasks.wire.outbox import Outboxes
 from nbtasks.wire.process import ProcessWatch
 from nbtasks.wire.sockets import BROKER
 
+ROOM_PAUSE_S = 0.5  # between two looks whether a full disk has room again
 FRAMES_PER_PASS = 500  # so that a flood does not keep the first sender waiting for its commit
 LOOK_S = 1.0  # between two looks at the home and at threads
 GARBAGE_LOG_S = 10.0  # between two log lines about frames that cannot be read
@@ -191,7 +192,7 @@ class Daemon:
     def _act(self, now: Now) -> bool:
         output = self._broker.take()
         if output.writes:
-            self._store.commit(output)
+            self._commit(output)
             self._payloads.committed(output)
             if output.removed:
                 self._sweep.committed(output.removed)
@@ -213,6 +214,23 @@ class Daemon:
             self._watches.signal(act)
         self._end_damaged(now)
         return output.stop
+
+    def _commit(self, output: Output) -> None:
+        """Record it; on a full disk as soon as there is room: everybody waits, and nothing is lost."""
+        told = False
+        while True:
+            try:
+                self._store.commit(output)
+                return
+            except JournalError as error:
+                if not is_full(error) or self._stop_signals:
+                    raise
+                if not told:
+                    log.critical(
+                        "the disk of %s is full: nothing is recorded until there is room", self._home
+                    )
+                told = True
+            time.sleep(ROOM_PAUSE_S)
 
     def _timeout_s(self) -> float:
         if self._broker.unattributed(ATTRIBUTED_ROWS):

@@ -34,6 +34,11 @@ _UPDATE_STATE = f"UPDATE state SET {', '.join(f'{c} = ?' for c in STATE_COLUMNS)
 JournalError = sqlite3.Error  # for callers: only this part knows what the journal is made of
 
 
+def is_full(error: JournalError) -> bool:
+    """Whether there was no room on the disk."""
+    return isinstance(error, sqlite3.OperationalError) and "is full" in str(error)
+
+
 class Store:
     """The open journal of a home.
 

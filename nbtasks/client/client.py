@@ -20,6 +20,7 @@ from nbtasks.client.link import Link
 from nbtasks.client.observation import Observation
 from nbtasks.client.pools import Pool
 from nbtasks.client.status import Status
+from nbtasks.client.way import full_disk
 from nbtasks.context import Fate, Served
 from nbtasks.core import messages
 from nbtasks.core.codec import INLINE_BYTES_MAX
@@ -223,7 +224,9 @@ class Client:
         link.abandon(message.batch)
         run = message.runs[0].run
         raise SubmitUnknown(
-            f"{problem}; whether run {run} is recorded is not known: nbtasks.get_run({run!r}) tells", run
+            f"{problem}{full_disk(self.home)}; whether run {run} is recorded is not known: "
+            f"nbtasks.get_run({run!r}) tells",
+            run,
         )
 
     # -- asking -------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,7 @@ from nbtasks.wire.sockets import poll_of
 
 START_S = 15.0  # for a broker to come up
 GONE_S = 2.0  # for somebody else to start a broker again, when we must not
+ROOM_BYTES = 2**20  # on a disk; with less it counts as full
 STOP_S = 10.0  # for a broker that says Closed to end
 
 T = TypeVar("T")
@@ -139,6 +141,14 @@ def stopped(home: Path) -> BrokerUnavailable:
     """What those hear who want something of a broker that was stopped on purpose."""
     again = "%nbtasks start or nbtasks broker start starts it again, with its runs"
     return BrokerUnavailable(f"the broker of {home} was stopped; {again}")
+
+
+def full_disk(home: Path) -> str:
+    """The end of a sentence about what does not work, if that may be the reason."""
+    with suppress(OSError):
+        if shutil.disk_usage(home).free < ROOM_BYTES:
+            return " (the disk of this home is full)"
+    return ""
 
 
 def refused(home: Path, pid: int) -> BrokerUnavailable:

@@ -17,7 +17,7 @@ from nbtasks.broker.payloads import ENTRY_BYTES, Payloads
 from nbtasks.broker.queries import Queries
 from nbtasks.broker.reader import Failed, Reader
 from nbtasks.broker.rows import Damaged
-from nbtasks.broker.store import Store
+from nbtasks.broker.store import JournalError, Store, is_full
 from nbtasks.core.messages import Moment, RunFilter, Spec, Terms
 from nbtasks.core.records import NewRow, Output, RunRecord
 from nbtasks.core.retention import Past
@@ -388,4 +388,20 @@ def test_the_log_stays_bounded_while_commits_go_on(path: Path, monkeypatch: pyte
 
     until(is_begun_anew, "the log begins anew", pause_s=0.0)
     upkeep.close()
+    store.close()
+
+
+def test_a_full_disk_is_told_from_other_trouble_and_what_was_not_recorded_can_be_later(path: Path) -> None:
+    store = Store(path)
+    commit(store, new(1))
+    store._db.execute("PRAGMA max_page_count = 1")  # no more than there are
+
+    with pytest.raises(JournalError) as raised:
+        commit(store, *(new(seq) for seq in range(2, 1000)))
+    assert is_full(raised.value)
+    assert not is_full(sqlite3.OperationalError("disk I/O error"))
+
+    store._db.execute("PRAGMA max_page_count = 1000000")
+    commit(store, *(new(seq) for seq in range(2, 1000)))
+    assert store.restore().last_seq == 999
     store.close()
