@@ -54,6 +54,8 @@ class Surroundings:
         self._print = builtins.print
         self._handlers = {number: _signal.getsignal(number) for number in _SIGNALS}
         self._recursion_limit = sys.getrecursionlimit()
+        os.umask(umask := os.umask(0o077))  # there is no way to ask without setting it
+        self._umask = umask
         self._collects = gc.isenabled()
 
     def enter(self, spec: Spec, arrived_s: float) -> str:
@@ -108,6 +110,7 @@ class Surroundings:
 
     def _restore_interpreter(self) -> None:
         sys.path[:] = self._path
+        os.umask(self._umask)
         if sys.getrecursionlimit() != self._recursion_limit:
             sys.setrecursionlimit(self._recursion_limit)
         if self._collects and not gc.isenabled():

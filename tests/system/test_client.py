@@ -203,6 +203,17 @@ def test_a_child_that_is_forked_in_a_block_talks_to_its_home_and_sees_earlier_ru
     assert not (tmp_path / "another").exists()
 
 
+def test_a_run_does_not_leave_its_umask_to_the_next(client: Any) -> None:
+    client.start_workers(1)
+
+    def careless() -> int:
+        return os.umask(0o777)
+
+    before = task(careless).delay().result(timeout=60)
+
+    assert task(careless).delay().result(timeout=60) == before != 0o777
+
+
 # -- options ------------------------------------------------------------------------------------------
 
 
