@@ -156,6 +156,14 @@ def an_outbox_is_emptied_with_the_first_answer(patch: Patch) -> None:
     patch.setattr(Client, "_keep_promise", keep)
 
 
+@mutation
+def a_promise_is_forgotten_by_who_gives_up(patch: Patch) -> None:
+    def abandon(self: Client, batch: str) -> None:
+        self._submits.pop(batch, None)
+
+    patch.setattr(Client, "abandon", abandon)
+
+
 # -- terms --------------------------------------------------------------------------------------------
 
 

@@ -383,6 +383,8 @@ class ClientProcess(Process):
                 self.die("killed by SIGKILL")  # before anybody heard of it
                 return
         self.perform(self.machine.submit(submit, world.now()))
+        if submit.promised and world.chance(world.plan.gives_up):
+            self.machine.abandon(submit.batch)
         self.wake()
         if world.plan.streams and rng.random() < 0.5:
             world.after(rng.random(), self._read, runs[0].run, 0, 0, ())

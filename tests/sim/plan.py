@@ -35,6 +35,7 @@ class Plan(NamedTuple):
     crash: float  # of the broker, per commit, at a random side of it
     step_kill: float  # of a worker, per step of its main thread
     promise_kill: float  # of a client that wrote into its outbox and said nothing yet
+    gives_up: float  # probability that a caller is interrupted when a submit was promised
     facts_late_s: float  # until an exit is known
     starts_s: float  # until a worker is up
     worker_kills: int
@@ -130,6 +131,7 @@ def draw(rng: Random, others: Random) -> Plan:
         streams=others.random() < 0.5,
         sticky=others.random() < 0.4,
         runs_max=int(_some(others, 0.3, 1, 3)),
+        gives_up=_some(others, half, 0.3),
     )
 
 
