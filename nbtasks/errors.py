@@ -115,7 +115,11 @@ class WouldDeadlock(NbtasksError):
 
 
 class FailedRun(NbtasksError):
-    """The run failed with an exception that could not travel; the message holds its traceback."""
+    """The run failed with an exception that could not travel, or without one.
+
+    The message is that of the exception, and says why it is not the exception itself; the traceback is its
+    cause.
+    """
 
 
 class ResultCorrupt(NbtasksError):

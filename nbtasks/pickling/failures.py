@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from typing import Any
 
 from nbtasks.core.codec import VALUE_BYTES_MAX
 from nbtasks.errors import FailedRun, ResultCorrupt
-from nbtasks.pickling.blame import line_of
+from nbtasks.pickling import exceptions
+from nbtasks.pickling.blame import line_of, safe_repr
 from nbtasks.pickling.values import PROTOCOL, dumps
 
 TRACEBACK_CHARACTERS_MAX = 200_000
@@ -25,7 +27,11 @@ class RemoteTraceback(Exception):
 
 
 def dump_failure(error: BaseException) -> bytes:
-    """Pickle an exception with the text of its traceback; if it does not survive the way, the text alone."""
+    """Pickle an exception with the text of its traceback; if it does not survive the way, the text alone.
+
+    Attributes that cannot be pickled are left out; a member of a group that does not survive the way is a
+    `FailedRun` in it.
+    """
     try:
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     except Exception:
@@ -33,18 +39,8 @@ def dump_failure(error: BaseException) -> bytes:
     if len(text) > TRACEBACK_CHARACTERS_MAX:
         half = TRACEBACK_CHARACTERS_MAX // 2
         text = f"{text[:half]}\n…\n{text[-half:]}"
-    return pickle.dumps((_travelling(error), text, line_of(error)), PROTOCOL)
-
-
-def _travelling(error: BaseException) -> bytes:
-    """The exception alone, if it comes out of its pickle as what it was; else nothing."""
-    try:
-        body = dumps(error)
-        if len(body) <= VALUE_BYTES_MAX // 2 and type(pickle.loads(body)).__name__ == type(error).__name__:
-            return body
-    except Exception:
-        return b""
-    return b""
+    inner, line = _travelling(error)
+    return pickle.dumps((inner, text, line), PROTOCOL)
 
 
 def load_failure(body: bytes) -> BaseException:
@@ -53,12 +49,82 @@ def load_failure(body: bytes) -> BaseException:
         inner, text, line = pickle.loads(body)
     except Exception as error:
         return ResultCorrupt(f"a failure is recorded but cannot be read: {line_of(error)}")
-    failure: BaseException = FailedRun(line)
-    try:
-        found = pickle.loads(inner) if inner else None
-    except Exception:
-        found = None  # its class is not here, or is another one
-    if isinstance(found, BaseException):
-        failure = found
-    failure.__cause__ = RemoteTraceback(text)
+    failure = _arrived(inner, line)
+    # not an assignment: a frozen dataclass refuses it
+    object.__setattr__(failure, "__cause__", RemoteTraceback(text))
     return failure
+
+
+def _travelling(error: BaseException) -> tuple[bytes, str]:
+    """The exception alone, if it comes out of its pickle as what it was; and its line, else with why."""
+    line, name = line_of(error), type(error).__name__
+    why = "it would be of another class"
+    for form in (_lasting,) if isinstance(error, exceptions.GROUP) else (_whole, _lasting):
+        try:
+            body = _body(form(error))
+            if type(pickle.loads(body)).__name__ == name:
+                return body, line
+        except Exception as reason:
+            why = line_of(reason)
+            if not exceptions.is_reduced_by_default(error):
+                break
+            why += "; give it a __reduce__"
+    return b"", f"{line} ({name} could not be rebuilt: {why})"
+
+
+def _arrived(inner: bytes, line: str) -> BaseException:
+    if not inner:
+        return FailedRun(line)
+    try:
+        found = pickle.loads(inner)
+    except Exception as reason:
+        # its class is not here, or is another one
+        return FailedRun(f"{line} ({line.partition(':')[0]} could not be rebuilt here: {line_of(reason)})")
+    return found if isinstance(found, BaseException) else FailedRun(line)
+
+
+def _body(value: Any) -> bytes:
+    body = dumps(value)
+    if len(body) > VALUE_BYTES_MAX // 2:
+        raise ValueError(f"it has {len(body):,} bytes")
+    return body
+
+
+# -- what is pickled of it ----------------------------------------------------------------------------
+
+
+class _Reduced:
+    """Unpickled it is what its reduction makes."""
+
+    def __init__(self, *reduction: Any) -> None:
+        self._reduction = reduction
+
+    def __reduce__(self) -> Any:
+        return self._reduction
+
+
+def _whole(error: BaseException) -> Any:
+    return error
+
+
+def _lasting(error: BaseException) -> Any:
+    """What stands for the exception in a pickle: without the attributes that cannot travel."""
+    if not exceptions.is_reduced_by_default(error):
+        return error
+    args = exceptions.args_of(error)
+    if isinstance(error, exceptions.GROUP):
+        message, members = args
+        args = message, [_Reduced(_arrived, _travelling(member)) for member in members]
+    elif exceptions.makes_itself(type(error)):
+        # they are only what the class was called with: an attribute has it, too, if it matters
+        args = tuple(arg if _lasts(arg) else safe_repr(arg) for arg in args)
+    state = [{name: it for name, it in part.items() if _lasts(it)} for part in exceptions.state_of(error)]
+    return _Reduced(*exceptions.reduction(error, args, state))
+
+
+def _lasts(value: Any) -> bool:
+    try:
+        pickle.loads(_body(value))
+    except Exception:
+        return False
+    return True

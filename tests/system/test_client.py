@@ -72,6 +72,22 @@ def test_the_original_exception_comes_back_with_the_remote_source_line(client: A
     assert "the source line that must be seen" in str(caught.value.__cause__)
 
 
+def test_an_exception_with_an_init_of_its_own_is_caught_by_its_class(client: Any, workers: Any) -> None:
+    class Refused(Exception):
+        def __init__(self, *, code: int) -> None:
+            super().__init__(f"code {code}")
+            self.code = code
+
+    @task
+    def refuse() -> None:
+        raise Refused(code=3)
+
+    with pytest.raises(Refused, match="code 3") as caught:
+        refuse.delay().result(timeout=60)
+
+    assert caught.value.code == 3
+
+
 def test_a_large_result_is_fetched(client: Any, workers: Any) -> None:
     data = os.urandom(1_000_000)
 

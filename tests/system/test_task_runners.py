@@ -145,6 +145,23 @@ def test_a_failure_is_the_exception_with_the_lines_that_raised_it(runner: Any, o
         assert "nbtasks/tasks" not in shown
 
 
+def test_an_exception_with_an_init_of_its_own_is_caught_by_its_class(runner: Any) -> None:
+    class Refused(Exception):
+        def __init__(self, *, code: int) -> None:
+            super().__init__(f"code {code}")
+            self.code = code
+            self.lock = threading.Lock()
+
+    @task
+    def refuse() -> None:
+        raise Refused(code=3)
+
+    with pytest.raises(Refused, match="code 3") as caught:
+        refuse.submit().result(HANG_S)
+
+    assert caught.value.code == 3
+
+
 @pytest.mark.parametrize("one", [fail, fail_async])
 def test_retries_ask_their_condition_and_hooks_are_called_here(runner: Any, one: Any) -> None:
     told: list[Any] = []

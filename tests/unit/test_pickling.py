@@ -18,15 +18,8 @@ import pytest
 import nbtasks
 from nbtasks import pickling
 from nbtasks.core.payload import Payload
-from nbtasks.errors import FailedRun, NotPicklable, ResultCorrupt, ValueTooLarge
+from nbtasks.errors import NotPicklable, ResultCorrupt, ValueTooLarge
 from nbtasks.tasks.identity import source_digest
-
-
-class Odd(Exception):
-    """Pickles, but cannot be unpickled."""
-
-    def __init__(self, a: int, b: int) -> None:
-        super().__init__(f"{a} and {b}")
 
 
 class Holder:
@@ -275,65 +268,6 @@ def test_a_result_that_cannot_travel_is_named_by_its_type() -> None:
 def test_a_damaged_result_is_an_error_of_ours() -> None:
     with pytest.raises(ResultCorrupt):
         pickling.load_result(b"\x80\x05garbage")
-
-
-# -- failures -----------------------------------------------------------------------------------------
-
-
-def failure(error: BaseException) -> BaseException:
-    try:
-        raise error
-    except BaseException as caught:
-        return pickling.load_failure(pickling.dump_failure(caught))
-
-
-def test_an_exception_comes_back_as_it_was_with_its_remote_traceback() -> None:
-    found = failure(KeyError("k"))
-
-    assert type(found) is KeyError
-    assert found.args == ("k",)
-    text = "".join(traceback.format_exception(found))
-    assert "raise error" in text
-    assert "test_pickling.py" in text
-
-
-@pytest.mark.parametrize("error", [Odd(1, 2), ValueError(threading.Lock())])
-def test_an_exception_that_does_not_survive_the_way_comes_back_as_text(error: Exception) -> None:
-    found = failure(error)
-
-    assert isinstance(found, FailedRun)
-    assert str(found).startswith(type(error).__name__)
-    assert "raise error" in str(found.__cause__)
-
-
-def test_an_exception_whose_class_is_not_here_comes_back_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = type(sys)("elsewhere")
-    exec("class Theirs(Exception): pass", vars(module))
-    monkeypatch.setitem(sys.modules, "elsewhere", module)
-    body = pickling.dump_failure(module.Theirs("x"))
-    monkeypatch.delitem(sys.modules, "elsewhere")
-
-    found = pickling.load_failure(body)
-
-    assert isinstance(found, FailedRun)
-    assert str(found) == "Theirs: x"
-
-
-def test_an_exception_that_cannot_even_be_shown_is_a_failure_all_the_same() -> None:
-    class Rude(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError
-
-        def __reduce__(self) -> Any:
-            raise RuntimeError
-
-    assert isinstance(failure(Rude()), FailedRun)
-
-
-def test_a_traceback_without_end_is_cut() -> None:
-    found = failure(ValueError("x" * 1_000_000))
-
-    assert len(str(found.__cause__)) < 300_000
 
 
 # -- what is shown ------------------------------------------------------------------------------------
