@@ -18,8 +18,9 @@ _State = Sequence[dict[str, Any]]  # see `state_of`
 
 
 def reduction_of(error: BaseException) -> Any:
-    """What a pickle holds of one whose class makes itself; `NotImplemented` of others."""
-    if not (makes_itself(type(error)) and is_reduced_by_default(error)):
+    """What a pickle holds of one whose class makes itself, or has slots; `NotImplemented` of others."""
+    cls = type(error)
+    if not (makes_itself(cls) or _slots(cls)) or not is_reduced_by_default(error):
         return NotImplemented
     return reduction(error, args_of(error), state_of(error))
 
@@ -52,10 +53,7 @@ def state_of(error: BaseException) -> _State:
     own = dict(vars(error))
     reduced: Any = (*error.__reduce__()[2:], {})[0] or {}
     elsewhere = {name: value for name, value in reduced.items() if name not in own}
-    for cls in type(error).__mro__:
-        if cls.__module__ != "builtins":
-            slots = [name for name, it in vars(cls).items() if type(it) is types.MemberDescriptorType]
-            elsewhere |= {name: getattr(error, name) for name in slots if hasattr(error, name)}
+    elsewhere |= {name: getattr(error, name) for name in _slots(type(error)) if hasattr(error, name)}
     return own, elsewhere
 
 
@@ -63,6 +61,12 @@ def makes_itself(cls: type[BaseException]) -> bool:
     """Whether it has an `__init__` or `__new__` of its own, which need not take the `args`."""
     made_by: tuple[Callable[..., Any], ...] = (cls.__init__, cls.__new__)
     return any(isinstance(function, types.FunctionType) for function in made_by)
+
+
+def _slots(cls: type[BaseException]) -> list[str]:
+    kinds = [kind for kind in cls.__mro__ if kind.__module__ != "builtins"]
+    attributes = [attribute for kind in kinds for attribute in vars(kind).items()]
+    return [name for name, attribute in attributes if type(attribute) is types.MemberDescriptorType]
 
 
 def _made(cls: type[BaseException], *args: Any) -> BaseException:

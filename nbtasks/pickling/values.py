@@ -22,7 +22,7 @@ from nbtasks.core.codec import INLINE_BYTES_MAX, VALUE_BYTES_MAX
 from nbtasks.core.messages import Need
 from nbtasks.core.payload import Payload
 from nbtasks.errors import NotPicklable, ResultCorrupt, ValueTooLarge
-from nbtasks.pickling import exceptions, serializers, sources
+from nbtasks.pickling import by_value, exceptions, serializers, sources
 from nbtasks.pickling.blame import line_of, name_of, type_name, why_not
 from nbtasks.pickling.frozen import Frozen
 from nbtasks.pickling.upstream import Upstream, quote
@@ -129,7 +129,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return make, (*parts[:_FILENAME], filename, *parts[_FILENAME + 1 :])
         if isinstance(value, BaseException):
             return exceptions.reduction_of(value)
-        return super().reducer_override(value)
+        reduction = super().reducer_override(value)
+        if isinstance(value, type) and isinstance(reduction, tuple) and len(reduction) > 2:
+            return by_value.with_slots(value, reduction)
+        return reduction
 
 
 def _dump_code(value: Any) -> tuple[bytes, sources.Sources]:
