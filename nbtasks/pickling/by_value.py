@@ -3,8 +3,44 @@
 from __future__ import annotations
 
 import enum
+import functools
 import types
+import typing
+from collections.abc import Callable
 from typing import Any
+
+_CACHED: Any = type(functools.cache(len))  # of what `lru_cache` and `cache` make
+_PARAMETERS = frozenset({typing.ParamSpec, getattr(typing, "TypeVarTuple", typing.ParamSpec)})
+NAMED = frozenset({types.FunctionType, _CACHED, typing.NewType, *_PARAMETERS})  # see `reduction_of`
+
+_OF_CACHED = frozenset(vars(functools.cache(len)))  # attributes that it has from the first on
+_DISPATCHING: Any = functools.singledispatch(len)  # all that it makes have one code
+
+
+def reduction_of(named: Any) -> Any:
+    """What a pickle holds of what has a name, but is not found under it; `NotImplemented`: as usual."""
+    kind = type(named)
+    if kind is _CACHED:
+        further = {name: it for name, it in vars(named).items() if name not in _OF_CACHED}
+        return _cached, (named.__wrapped__, *named.cache_parameters().values()), further or None
+    if kind is typing.NewType:
+        return typing.NewType, (named.__name__, named.__supertype__), dict(vars(named))
+    if kind in _PARAMETERS:
+        return kind, (named.__name__,)
+    if getattr(named, "__code__", None) is _DISPATCHING.__code__:
+        return _dispatching, (named.__wrapped__, dict(named.registry))
+    return NotImplemented
+
+
+def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def _dispatching(function: Callable[..., Any], registry: dict[type, Callable[..., Any]]) -> Any:
+    found = functools.singledispatch(function)
+    for cls, handler in registry.items():
+        found.register(cls, handler)
+    return found
 
 
 def with_slots(cls: type, reduction: tuple[Any, ...]) -> tuple[Any, ...]:

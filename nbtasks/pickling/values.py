@@ -116,12 +116,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 self._needs.append(need)
                 return value.stand_in(need)
             return value.at_hand()
-        if type(value) is types.FunctionType:
-            self.filenames.add(value.__code__.co_filename)
-            depth = _hidden_depth(value)
+        kind = type(value)
+        if kind in by_value.NAMED:
+            if kind is types.FunctionType:
+                self.filenames.add(value.__code__.co_filename)
+            depth = _depth(value)
             if depth:
                 return _find_hidden, (value.__module__, value.__qualname__, depth)
-        if type(value) is types.CodeType:
+            if depth is None and (reduction := by_value.reduction_of(value)) is not NotImplemented:
+                return reduction
+        elif kind is types.CodeType:
             make, parts = self.dispatch_table[types.CodeType](value)
             # cloudpickle from 3.1.3 on forgets the file, without which tracebacks have no source lines; a
             # copy of its name, for what is shared by chance would make equal functions unequal bytes
@@ -142,22 +146,18 @@ def _dump_code(value: Any) -> tuple[bytes, sources.Sources]:
     return file.getvalue(), sources.of(pickler.filenames)
 
 
-def _hidden_depth(function: types.FunctionType) -> int:
-    """How many `__wrapped__` lead from the module's name to this function; 0: it is not hidden, or not there.
+def _depth(function: Any) -> int | None:
+    """How many `__wrapped__` lead from the module's name to this function; None: it travels by value.
 
     A decorated function is not what its module holds under its name, so cloudpickle would send it by
     value, with the globals that it uses.
     """
-    return _depth(function) or 0
-
-
-def _depth(function: types.FunctionType) -> int | None:
-    """The same for one that travels by reference; None: it travels by value."""
-    module = sys.modules.get(function.__module__ or "")
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
     if module is None or module.__name__ == "__main__" or _is_by_value(module):
         return None
     found: Any = module
-    for name in function.__qualname__.split("."):
+    path = getattr(function, "__qualname__", "") or getattr(function, "__name__", "")
+    for name in path.split("."):
         found = vars(found).get(name) if isinstance(found, (type, types.ModuleType)) else None
     for depth in range(5):
         if found is function:

@@ -88,6 +88,22 @@ def test_an_exception_with_an_init_of_its_own_is_caught_by_its_class(client: Any
     assert caught.value.code == 3
 
 
+def test_a_cached_function_of_a_notebook_is_a_task_and_is_used_by_one(client: Any, workers: Any) -> None:
+    cell = """
+import functools
+@functools.cache
+def load(x=2):
+    return [x]
+def use():
+    return load() is load()
+"""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(cell, names)
+
+    assert task(names["load"]).delay(3).result(timeout=60) == [3]
+    assert task(names["use"]).delay().result(timeout=60) is True
+
+
 def test_a_large_result_is_fetched(client: Any, workers: Any) -> None:
     data = os.urandom(1_000_000)
 

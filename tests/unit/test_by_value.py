@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import subprocess
 import sys
+import types
 from typing import Any
+
+import pytest
 
 from nbtasks import pickling
 
@@ -102,7 +106,7 @@ sys.stdout.buffer.write(pickling.dumps(made))
 
 def notebook(source: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "__main__"}
-    exec(source, names)
+    exec(compile(source, "<cell>", "exec", dont_inherit=True), names)
     return names
 
 
@@ -144,6 +148,101 @@ def test_a_class_whose_metaclass_makes_the_slots_itself_travels_as_before() -> N
     )
 
     assert made_there(names["make"]) is False
+
+
+NAMED = """
+import functools
+import typing
+from collections.abc import Callable
+
+@functools.cache
+def fib(n):
+    return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+@functools.lru_cache(maxsize=3, typed=True)
+def load(x: int = 2):
+    return [x]
+load.mark = "m"
+
+class Has:
+    @functools.lru_cache
+    def method(self):
+        return 4
+
+def locally(k):
+    @functools.cache
+    def inner(x):
+        return k + x
+    return inner
+
+inner = locally(3)
+
+@functools.singledispatch
+def kind_of(x):
+    return "object"
+
+@kind_of.register
+def _(x: int):
+    return "int, not " + kind_of("")
+
+@kind_of.register(Has)
+def of_has(x):
+    return "Has"
+
+UserId = typing.NewType("UserId", int)
+P = typing.ParamSpec("P")
+
+def keeps(function: Callable[P, UserId]) -> Callable[P, UserId]:
+    return function
+"""
+
+
+def test_a_cached_function_of_a_notebook_travels() -> None:
+    names = notebook(
+        NAMED + "def make():\n    return (fib(30), load() is load(), load.cache_parameters(), load.mark,"
+        " load.__name__, Has().method(), inner(1), fib.cache_info().currsize)\n"
+    )
+
+    found = made_there(names["make"])
+
+    assert found == (832040, True, {"maxsize": 3, "typed": True}, "m", "load", 4, 4, 31)
+
+
+def test_a_cached_function_of_a_notebook_is_a_task() -> None:
+    names = notebook(NAMED)
+
+    found = pickling.load_function(pickling.dump_function(names["load"])[0])
+
+    assert found is not names["load"]
+    assert found(3) == [3]
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, functools.cache])
+def test_a_cached_function_of_a_module_travels_by_reference(
+    wrap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("tests_cached")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec("import functools\n@functools.lru_cache\ndef load(): return 1", vars(module))
+    function, module.load = module.load, wrap(module.load)
+
+    assert pickle.loads(pickling.dumps(function)) is function
+
+
+def test_a_function_of_a_notebook_that_dispatches_by_type_travels() -> None:
+    names = notebook(NAMED + "def make():\n    return [kind_of(x) for x in (1, '', Has())]\n")
+
+    assert made_there(names["make"]) == ["int, not object", "object", "Has"]
+
+
+def test_new_types_and_parameters_of_a_notebook_travel() -> None:
+    names = notebook(NAMED + "def make():\n    return UserId(3), UserId, keeps.__annotations__['return']\n")
+
+    number, new_type, annotation = made_there(names["make"])
+
+    assert number == 3
+    assert (new_type.__name__, new_type.__supertype__, new_type.__module__) == ("UserId", int, "__main__")
+    assert annotation.__args__[0].__name__ == "P"
 
 
 def test_a_class_with_slots_is_there_as_it_is_here() -> None:
