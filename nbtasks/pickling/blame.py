@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+import functools
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,6 +15,8 @@ PATH_LOOKS_MAX = 2000  # parts that are tried on the way
 
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 _SHAPED = frozenset({"numpy", "pandas", "polars", "torch", "jax", "tensorflow", "scipy", "xarray", "cupy"})
+
+_OF_CLASSES = (types.GetSetDescriptorType, types.MemberDescriptorType)  # they are made with the class
 
 Dump = Callable[[Any], object]  # raises if its argument cannot be pickled
 
@@ -89,8 +93,9 @@ def why_not(role: str, name: str, value: Any, error: BaseException, dump: Dump) 
 
 def _culprit(value: Any, dump: Dump, looks: list[int], seen: set[int], depth: int = 0) -> tuple[str, Any]:
     """The way to the deepest part that cannot be pickled; "" if no part is to blame."""
+    blamed: tuple[str, Any] = "", value
     if depth >= PATH_DEPTH_MAX:
-        return "", value
+        return blamed
     for step, part in _parts(value):
         if id(part) in seen or looks[0] <= 0:
             continue
@@ -100,16 +105,19 @@ def _culprit(value: Any, dump: Dump, looks: list[int], seen: set[int], depth: in
             dump(part)
         except Exception:
             rest, culprit = _culprit(part, dump, looks, seen, depth + 1)
-            if rest.startswith(("its ", "the name ")):
+            if rest.startswith(("its ", "the name ", "the class ")):
                 return f"{rest} (of {step})", culprit
-            return step + rest, culprit
-    return "", value
+            if rest or not isinstance(_function_of(part), types.FunctionType):
+                return step + rest, culprit
+            # a function is to blame for what it uses, and a method may use but its class
+            blamed = blamed if blamed[0] else (step, culprit)
+    return blamed
 
 
 def _parts(value: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(value, types.MethodType):
         yield "its object", value.__self__
-        value = value.__func__
+    value = _function_of(value)
     if isinstance(value, types.FunctionType):
         code = value.__code__
         for name in _global_names(code):
@@ -127,10 +135,34 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]]:
         yield from ((f"[{i}]", part) for i, part in enumerate(value))
     elif isinstance(value, (set, frozenset)):
         yield from (("{…}", part) for part in value)
-    elif isinstance(value, (type, types.ModuleType)):
-        return
-    elif isinstance(getattr(value, "__dict__", None), dict):
-        yield from ((f".{name}", part) for name, part in vars(value).items())
+    elif isinstance(value, type):
+        yield from _parts_of_class(value)
+    elif not isinstance(value, types.ModuleType):
+        if isinstance(getattr(value, "__dict__", None), dict):
+            yield from ((f".{name}", part) for name, part in vars(value).items())
+        yield f"the class {type(value).__qualname__}", type(value)
+
+
+def _parts_of_class(cls: type) -> Iterable[tuple[str, Any]]:
+    yield from ((f"the class {base.__qualname__}", base) for base in cls.__bases__)
+    if isinstance(cls, enum.EnumMeta):
+        return  # its members lead back to it
+    parts = [
+        (f".{name}", part)
+        for name, part in vars(cls).items()
+        if name != "_abc_impl" and not isinstance(part, _OF_CLASSES)
+    ]
+    # functions last: they may lead back to the class, and by this to what is to blame
+    yield from sorted(parts, key=lambda named: isinstance(_function_of(named[1]), types.FunctionType))
+
+
+def _function_of(value: Any) -> Any:
+    """The function in a method, a property and their like; else the value itself."""
+    if isinstance(value, (types.MethodType, classmethod, staticmethod)):
+        return value.__func__
+    if isinstance(value, property):
+        return value.fget
+    return value.func if isinstance(value, functools.cached_property) else value
 
 
 def _global_names(code: types.CodeType) -> list[str]:

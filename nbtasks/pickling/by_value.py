@@ -11,24 +11,29 @@ from typing import Any
 
 _CACHED: Any = type(functools.cache(len))  # of what `lru_cache` and `cache` make
 _PARAMETERS = frozenset({typing.ParamSpec, getattr(typing, "TypeVarTuple", typing.ParamSpec)})
-NAMED = frozenset({types.FunctionType, _CACHED, typing.NewType, *_PARAMETERS})  # see `reduction_of`
+# of what `reduction_of` may know
+KINDS = frozenset({types.FunctionType, _CACHED, typing.NewType, functools.cached_property, *_PARAMETERS})
 
 _OF_CACHED = frozenset(vars(functools.cache(len)))  # attributes that it has from the first on
 _DISPATCHING: Any = functools.singledispatch(len)  # all that it makes have one code
 
 
-def reduction_of(named: Any) -> Any:
-    """What a pickle holds of what has a name, but is not found under it; `NotImplemented`: as usual."""
-    kind = type(named)
+def reduction_of(value: Any) -> Any:
+    """What a pickle holds of what no module has under its name; `NotImplemented`: as usual."""
+    kind = type(value)
     if kind is _CACHED:
-        further = {name: it for name, it in vars(named).items() if name not in _OF_CACHED}
-        return _cached, (named.__wrapped__, *named.cache_parameters().values()), further or None
+        further = {name: it for name, it in vars(value).items() if name not in _OF_CACHED}
+        return _cached, (value.__wrapped__, *value.cache_parameters().values()), further or None
     if kind is typing.NewType:
-        return typing.NewType, (named.__name__, named.__supertype__), dict(vars(named))
+        return typing.NewType, (value.__name__, value.__supertype__), dict(vars(value))
+    if kind is functools.cached_property:
+        # up to Python 3.11 it holds a lock
+        state = {name: it for name, it in vars(value).items() if name not in ("func", "lock")}
+        return functools.cached_property, (value.func,), state
     if kind in _PARAMETERS:
-        return kind, (named.__name__,)
-    if getattr(named, "__code__", None) is _DISPATCHING.__code__:
-        return _dispatching, (named.__wrapped__, dict(named.registry))
+        return kind, (value.__name__,)
+    if getattr(value, "__code__", None) is _DISPATCHING.__code__:
+        return _dispatching, (value.__wrapped__, dict(value.registry))
     return NotImplemented
 
 

@@ -117,7 +117,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return value.stand_in(need)
             return value.at_hand()
         kind = type(value)
-        if kind in by_value.NAMED:
+        if kind in by_value.KINDS:
             if kind is types.FunctionType:
                 self.filenames.add(value.__code__.co_filename)
             depth = _depth(value)

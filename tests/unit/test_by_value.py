@@ -245,6 +245,19 @@ def test_new_types_and_parameters_of_a_notebook_travel() -> None:
     assert annotation.__args__[0].__name__ == "P"
 
 
+def test_a_class_of_a_notebook_with_a_cached_property_travels() -> None:
+    names = notebook(
+        "import functools\nclass Has:\n    @functools.cached_property\n    def x(self):\n        'doc'\n"
+        "        return [super().__hash__() and 4]\ndef make():\n    has = Has()\n"
+        "    return has.x is has.x, Has.x.__doc__, has\n"
+    )
+
+    same, doc, found = made_there(names["make"])
+
+    assert (same, doc, found.x) == (True, "doc", [4])
+    assert pickle.loads(pickling.dumps(functools.cached_property(len))).func is len
+
+
 def test_a_class_with_slots_is_there_as_it_is_here() -> None:
     names = notebook(
         SLOTS

@@ -141,6 +141,42 @@ def test_a_closure_that_cannot_travel_is_named() -> None:
         pickling.dump_function(f)
 
 
+CLASS = """
+import functools
+class CP:
+    def first(self):
+        return super().__init__()
+    table = {"a": [lock]}
+class Heir(CP):
+    pass
+class Uses:
+    def first(self):
+        return super().__init__()
+    @functools.cached_property
+    def second(self):
+        return lock
+"""
+
+
+@pytest.mark.feature("D8")
+def test_what_cannot_travel_in_a_class_is_named() -> None:
+    cp = in_notebook(CLASS, "CP", lock=threading.Lock())
+    heir = in_notebook(CLASS, "Heir", lock=threading.Lock())
+    uses = in_notebook(CLASS, "Uses", lock=threading.Lock())
+    f = in_notebook("def f():\n    return CP()\n", "f", CP=cp)
+
+    with pytest.raises(NotPicklable, match=r"because the name 'CP'\.table\['a'\]\[0\] is a _thread\.lock"):
+        pickling.dump_function(f)
+    with pytest.raises(NotPicklable, match=r"because the class CP\.table\['a'\]\[0\] is a _thread\.lock"):
+        pickling.dump_arguments((cp(),), {}, ["x"])
+    with pytest.raises(NotPicklable, match=r"because the class CP\.table\['a'\]\[0\] \(of \[1\]\) is a"):
+        pickling.dump_arguments(([1, cp()],), {}, ["x"])
+    with pytest.raises(NotPicklable, match=r"because the class CP\.table"):
+        pickling.dump_arguments((heir,), {}, ["x"])
+    with pytest.raises(NotPicklable, match=r"because the name 'lock' \(of \.second\) is a _thread\.lock"):
+        pickling.dump_arguments((uses,), {}, ["x"])
+
+
 # -- arguments and results ----------------------------------------------------------------------------
 
 
