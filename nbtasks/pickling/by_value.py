@@ -4,41 +4,36 @@ from __future__ import annotations
 
 import enum
 import functools
+import io
+import sys
 import types
 import typing
 from collections.abc import Callable
 from typing import Any
 
-_CACHED: Any = type(functools.cache(len))  # of what `lru_cache` and `cache` make
-_PARAMETERS = frozenset({typing.ParamSpec, getattr(typing, "TypeVarTuple", typing.ParamSpec)})
-# of what `reduction_of` may know
-KINDS = frozenset({types.FunctionType, _CACHED, typing.NewType, functools.cached_property, *_PARAMETERS})
-
-_OF_CACHED = frozenset(vars(functools.cache(len)))  # attributes that it has from the first on
-_DISPATCHING: Any = functools.singledispatch(len)  # all that it makes have one code
+_CACHED: Any = functools.cache(len)
+_OF_CACHED = frozenset(vars(_CACHED))  # attributes that it has from the first on
+DISPATCHING: Any = vars(functools)["singledispatch"](len).__code__  # one code for all that it makes
 
 
-def reduction_of(value: Any) -> Any:
-    """What a pickle holds of what no module has under its name; `NotImplemented`: as usual."""
-    kind = type(value)
-    if kind is _CACHED:
-        further = {name: it for name, it in vars(value).items() if name not in _OF_CACHED}
-        return _cached, (value.__wrapped__, *value.cache_parameters().values()), further or None
-    if kind is typing.NewType:
-        return typing.NewType, (value.__name__, value.__supertype__), dict(vars(value))
-    if kind is functools.cached_property:
-        # up to Python 3.11 it holds a lock
-        state = {name: it for name, it in vars(value).items() if name not in ("func", "lock")}
-        return functools.cached_property, (value.func,), state
-    if kind in _PARAMETERS:
-        return kind, (value.__name__,)
-    if getattr(value, "__code__", None) is _DISPATCHING.__code__:
-        return _dispatching, (value.__wrapped__, dict(value.registry))
-    return NotImplemented
+def _cached_reduction(function: Any) -> Any:
+    further = {name: it for name, it in vars(function).items() if name not in _OF_CACHED}
+    return _cached, (function.__wrapped__, *function.cache_parameters().values()), further or None
 
 
 def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
     return functools.lru_cache(maxsize, typed)(function)
+
+
+def _cached_property_reduction(value: Any) -> Any:
+    # up to Python 3.11 it holds a lock
+    state = {name: it for name, it in vars(value).items() if name not in ("func", "lock")}
+    return functools.cached_property, (value.func,), state
+
+
+def dispatching_reduction(function: Any) -> Any:
+    """What a pickle holds of what `functools.singledispatch` made."""
+    return _dispatching, (function.__wrapped__, dict(function.registry))
 
 
 def _dispatching(function: Callable[..., Any], registry: dict[type, Callable[..., Any]]) -> Any:
@@ -48,13 +43,40 @@ def _dispatching(function: Callable[..., Any], registry: dict[type, Callable[...
     return found
 
 
-def with_slots(cls: type, reduction: tuple[Any, ...]) -> tuple[Any, ...]:
+def _new_type_reduction(value: Any) -> Any:
+    return typing.NewType, (value.__name__, value.__supertype__), dict(vars(value))
+
+
+def _parameter_reduction(value: Any) -> Any:
+    return type(value), (value.__name__,)
+
+
+# type -> what a pickle holds of a value of it that no module has under its name
+REDUCERS: dict[type, Callable[[Any], Any]] = {
+    type(_CACHED): _cached_reduction,
+    functools.cached_property: _cached_property_reduction,
+    typing.NewType: _new_type_reduction,
+    typing.ParamSpec: _parameter_reduction,
+}
+if sys.version_info >= (3, 11):
+    REDUCERS[typing.TypeVarTuple] = _parameter_reduction
+
+
+def output_of(value: Any) -> Any:
+    """What a pickle holds of where this process writes: that of the process in which it is loaded."""
+    for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
+        if value is getattr(sys, name) and not isinstance(value, io.StringIO):
+            return getattr, (sys, name)
+    return NotImplemented
+
+
+def with_slots(cls: type, reduction: Any) -> Any:
     """What cloudpickle makes of a class, with the slots of its instances from the first on.
 
     Slots are fixed when a class is made, and cloudpickle gives it its attributes later: its instances would
     have a `__dict__` there, and come back with a state that the class here refuses.
     """
-    if "__slots__" not in vars(cls) or issubclass(cls, (enum.Enum, tuple)) or _is_made_elsewhere(cls):
+    if reduction is NotImplemented or issubclass(cls, (enum.Enum, tuple)) or _is_made_elsewhere(cls):
         return reduction  # an enum has another reduction, and what is a tuple has no slots
     make, (metaclass, name, bases, namespace, *more), *rest = reduction
     namespace = {**namespace, "__slots__": _slots(cls)}

@@ -117,26 +117,34 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return value.stand_in(need)
             return value.at_hand()
         kind = type(value)
-        if kind in by_value.KINDS:
-            if kind is types.FunctionType:
-                self.filenames.add(value.__code__.co_filename)
+        if kind is types.FunctionType:
+            self.filenames.add(value.__code__.co_filename)
             depth = _depth(value)
             if depth:
                 return _find_hidden, (value.__module__, value.__qualname__, depth)
-            if depth is None and (reduction := by_value.reduction_of(value)) is not NotImplemented:
-                return reduction
-        elif kind is types.CodeType:
+            if value.__code__ is by_value.DISPATCHING and depth is None:
+                return by_value.dispatching_reduction(value)
+            return super().reducer_override(value)
+        if kind in by_value.REDUCERS:
+            depth = _depth(value)
+            if depth:
+                return _find_hidden, (value.__module__, value.__qualname__, depth)
+            return by_value.REDUCERS[kind](value) if depth is None else NotImplemented
+        if kind is types.CodeType:
             make, parts = self.dispatch_table[types.CodeType](value)
             # cloudpickle from 3.1.3 on forgets the file, without which tracebacks have no source lines; a
             # copy of its name, for what is shared by chance would make equal functions unequal bytes
             filename = "".join(value.co_filename)
             return make, (*parts[:_FILENAME], filename, *parts[_FILENAME + 1 :])
-        if isinstance(value, BaseException):
+        if issubclass(kind, type):
+            reduction = super().reducer_override(value)
+            return by_value.with_slots(value, reduction) if "__slots__" in vars(value) else reduction
+        # cloudpickle has no rule here for other objects, and is not asked: there may be very many
+        if issubclass(kind, BaseException):
             return exceptions.reduction_of(value)
-        reduction = super().reducer_override(value)
-        if isinstance(value, type) and isinstance(reduction, tuple) and len(reduction) > 2:
-            return by_value.with_slots(value, reduction)
-        return reduction
+        if value is sys.stdout or value is sys.stderr or value is sys.__stdout__ or value is sys.__stderr__:
+            return by_value.output_of(value)
+        return NotImplemented
 
 
 def _dump_code(value: Any) -> tuple[bytes, sources.Sources]:
@@ -171,7 +179,7 @@ def _depth(function: Any) -> int | None:
 def _is_by_value(module: types.ModuleType) -> bool:
     """Whether the user registered the module, or a package around it, to travel by value."""
     names = cloudpickle.list_registry_pickle_by_value()
-    return any(f"{module.__name__}.".startswith(f"{name}.") for name in names)
+    return bool(names) and any(f"{module.__name__}.".startswith(f"{name}.") for name in names)
 
 
 def _find_hidden(module: str, qualname: str, depth: int) -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import pickle
 import subprocess
 import sys
+import threading
 import types
 from typing import Any
 
@@ -256,6 +259,33 @@ def test_a_class_of_a_notebook_with_a_cached_property_travels() -> None:
 
     assert (same, doc, found.x) == (True, "doc", [4])
     assert pickle.loads(pickling.dumps(functools.cached_property(len))).func is len
+
+
+class Stream:
+    """Like the one of a kernel."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def write(self, text: str) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr", "__stdout__", "__stderr__"])
+def test_an_output_stream_is_that_of_the_worker_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, name, Stream())
+    names = notebook(f"import sys\ndef make(file=sys.{name}):\n    return file is sys.{name}\n")
+
+    assert made_there(names["make"]) is True
+
+
+def test_a_text_in_memory_travels_though_output_goes_to_it() -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        print("one")
+        found = pickle.loads(pickling.dumps(text))
+
+    assert found.getvalue() == "one\n"
 
 
 def test_a_class_with_slots_is_there_as_it_is_here() -> None:
