@@ -19,7 +19,7 @@ from nbtasks.cell import execution
 from nbtasks.core.messages import Moment, RunInfo, Spec
 from nbtasks.core.payload import Payload
 from nbtasks.jupyter import display
-from nbtasks.jupyter.magics import VERBS, bounds, words_of
+from nbtasks.jupyter.magics import OPTIONS, VERBS, NbtasksMagics, bounds, words_of
 from nbtasks.pickling import offered
 from nbtasks.run import Run, RunList
 from nbtasks.tasks import loglines
@@ -171,11 +171,37 @@ def test_the_help_names_every_verb(loaded: InteractiveShell) -> None:
         "logs a b",
         "cancel",
         "attach",
+        "runs -l 0",
     ],
 )
 def test_wrong_usage_is_a_usage_error(loaded: InteractiveShell, line: str) -> None:
     with pytest.raises(UsageError):
         loaded.run_line_magic("nbtasks", line)
+
+
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("stop --dry-run", "stop has no --dry-run"),
+        ("cancel q --dry-run", "cancel has no --dry-run"),
+        ("cancel r --state RUNNING", "cancel has no --state"),
+        ("runs -f", "runs has no --follow"),
+        ("status -l 100", "status has no --limit"),
+        ("workers 2 -w 3", "workers has no --workers"),
+        ("prune --gpu", "prune has no --gpu"),
+        ("stop --max-runs 0", "stop has no --max-runs"),
+    ],
+)
+def test_an_option_of_another_verb_is_refused(loaded: InteractiveShell, line: str, refused: str) -> None:
+    with pytest.raises(UsageError, match=f"^%nbtasks {refused}$"):
+        loaded.run_line_magic("nbtasks", line)
+
+
+def test_each_option_belongs_to_a_verb() -> None:
+    of_verbs = {option for options in OPTIONS.values() for option in options}
+    parsed = NbtasksMagics.nbtasks.parser._option_string_actions
+
+    assert of_verbs == {option for option in parsed if option.startswith("--")} - {"--help"}
 
 
 @pytest.mark.parametrize("line", ["status", "workers", "workers 2", "runs", f"logs {ID}", f"cancel {ID}"])
@@ -228,6 +254,12 @@ def test_verbs_are_completed(loaded: InteractiveShell) -> None:
 def test_states_and_options_of_a_listing_are_completed(loaded: InteractiveShell) -> None:
     assert completions(loaded, "%nbtasks runs --st") == ["--state"]
     assert completions(loaded, "%nbtasks runs --state Cr") == ["Crashed"]
+
+
+def test_a_verb_is_completed_with_its_own_options(loaded: InteractiveShell) -> None:
+    assert completions(loaded, "%nbtasks prune --") == ["--dry-run", "--larger-than", "--older-than"]
+    assert completions(loaded, "%nbtasks logs --") == ["--follow"]
+    assert completions(loaded, "%nbtasks stop --dr") == []
 
 
 def test_other_lines_are_completed_as_ever(loaded: InteractiveShell) -> None:

@@ -1,4 +1,4 @@
-"""Tab completion after `%nbtasks`: its verbs, then ids of runs, names of tasks or states where meant.
+"""Tab completion after `%nbtasks`: its verbs, then their options, ids of runs, names of tasks or states.
 
 Asks the broker only where ids are wanted, only if it runs, and for the newest runs only: completion
 must never start anything or make the user wait.
@@ -19,7 +19,7 @@ from IPython.core.completer import (
 from nbtasks.core.states import State
 from nbtasks.errors import NbtasksError
 from nbtasks.jupyter import completion_cells, session
-from nbtasks.jupyter.magics import VERBS
+from nbtasks.jupyter.magics import OPTIONS, VERBS
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -57,9 +57,11 @@ def _offered(words: list[str]) -> list[str]:
     """What may stand in the place of the last of these words."""
     if len(words) == 1:
         return list(VERBS)
-    if words[0] == "runs":
-        return _OPTIONS.get(words[-2], lambda: [*_OPTIONS, "--tag", "--limit"])()
-    return _run_ids() if words[0] in TAKES_RUN else []
+    verb, before = words[0], words[-2]
+    options = list(OPTIONS.get(verb, ()))
+    if before in options and before in _VALUES:
+        return _VALUES[before]()
+    return _run_ids() if verb in TAKES_RUN and not words[-1].startswith("-") else options
 
 
 def _task_names() -> list[str]:
@@ -73,7 +75,7 @@ def _states() -> list[str]:
     return [state.value for state in State]
 
 
-_OPTIONS: dict[str, Callable[[], list[str]]] = {"--task": _task_names, "--state": _states}
+_VALUES: dict[str, Callable[[], list[str]]] = {"--task": _task_names, "--state": _states}
 
 
 def _run_ids() -> list[str]:

@@ -41,6 +41,15 @@ VERBS = (
     "prune",
 )
 TAKES_WORDS = {"workers", "logs", "cancel", "attach", "collect"}
+OF_WORKERS = ("--env", "--kernel", "--gpu", "--offer", "--max-runs")
+OPTIONS = {  # one parser reads them for all verbs
+    "start": ("--workers", *OF_WORKERS),
+    "workers": OF_WORKERS,
+    "runs": ("--state", "--task", "--tag", "--limit"),
+    "logs": ("--follow",),
+    "prune": ("--older-than", "--larger-than", "--dry-run"),
+}
+RUNS_LISTED = 100  # if nobody says
 POOL_WORKERS = min(4, os.cpu_count() or 1)  # of a pool whose size nobody said
 WORKERS_MAX = 1000  # a typing error must not fill the machine
 
@@ -79,7 +88,7 @@ class NbtasksMagics(Magics):
     @argument("--state", metavar="STATE", help="runs: only those in this state")
     @argument("--task", metavar="TASK", help="runs: only those of this task")
     @argument("--tag", metavar="TAG", help="runs: only those with this tag")
-    @argument("-l", "--limit", type=int, default=100, metavar="N", help="runs: at most so many (default 100)")
+    @argument("-l", "--limit", type=int, metavar="N", help=f"runs: at most so many (default {RUNS_LISTED})")
     @argument("-f", "--follow", action="store_true", help="logs: also what comes, until the run has ended")
     @argument("--older-than", type=float, metavar="DAYS", help="prune: runs that ended before so many days")
     @argument(
@@ -113,6 +122,7 @@ class NbtasksMagics(Magics):
             word = arguments.words[0]
             hint = f"; write -w {word}" if arguments.verb == "start" and word[:1].isdigit() else ""
             raise UsageError(f"%nbtasks {arguments.verb} takes no {word!r}{hint}")
+        _refuse_strange(arguments)
         try:
             return getattr(self, f"_on_{arguments.verb}")(arguments)
         except NbtasksError as error:
@@ -153,12 +163,13 @@ class NbtasksMagics(Magics):
         print(pool_words(least, most))
 
     def _on_runs(self, arguments: Namespace) -> RunTable:
-        if arguments.limit < 1:
+        limit = RUNS_LISTED if arguments.limit is None else arguments.limit
+        if limit < 1:
             raise UsageError("--limit takes a number from 1 on")
         client = session.running()
-        wanted = {word: getattr(arguments, word) for word in ("state", "task", "tag", "limit")}
+        wanted = {word: getattr(arguments, word) for word in ("state", "task", "tag")}
         try:
-            return RunTable(client.runs(**wanted))
+            return RunTable(client.runs(**wanted, limit=limit))
         except ValueError as error:  # there is no such state
             raise UsageError(str(error)) from None
 
@@ -213,6 +224,15 @@ class NbtasksMagics(Magics):
 def words_of(line: str) -> list[str]:
     """The words up to a `#`, so that a line of a magic can be explained as one of Python can."""
     return list(itertools.takewhile(lambda word: not word.startswith("#"), arg_split(line)))
+
+
+def _refuse_strange(arguments: Namespace) -> None:
+    """Refuse the options of other verbs: `stop --dry-run` must not stop anything."""
+    own = OPTIONS.get(arguments.verb, ())
+    for option in (option for options in OPTIONS.values() for option in options if option not in own):
+        value = getattr(arguments, option[2:].replace("-", "_"))
+        if value is not None and value is not False:
+            raise UsageError(f"%nbtasks {arguments.verb} has no {option}")
 
 
 def bounds(text: str, least: int | None = None) -> tuple[int, int]:
