@@ -162,10 +162,13 @@ def test_the_help_names_every_verb(loaded: InteractiveShell) -> None:
         "start two",
         "start -w two",
         "start -w -1",
+        "start --env FOO",
+        "start --max-runs 0",
         "stop now",
         "workers 3..1",
         "workers many",
         "workers 1 2",
+        "workers --gpu",
         "runs --limit 0",
         "logs",
         "logs a b",
@@ -174,9 +177,13 @@ def test_the_help_names_every_verb(loaded: InteractiveShell) -> None:
         "runs -l 0",
     ],
 )
-def test_wrong_usage_is_a_usage_error(loaded: InteractiveShell, line: str) -> None:
+def test_wrong_usage_is_a_usage_error_and_starts_nothing(
+    loaded: InteractiveShell, line: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError):
         loaded.run_line_magic("nbtasks", line)
+
+    assert not (tmp_path / "broker.lock").exists()
 
 
 @pytest.mark.parametrize(

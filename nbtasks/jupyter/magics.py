@@ -130,6 +130,7 @@ class NbtasksMagics(Magics):
 
     def _on_start(self, arguments: Namespace) -> None:
         least, most = bounds(str(POOL_WORKERS if arguments.workers is None else arguments.workers), least=0)
+        kind = kind_of(arguments)
         found = session.is_running()
         client = session.client().open()
         status = client.status()
@@ -138,8 +139,9 @@ class NbtasksMagics(Magics):
         )
         for line in views.damage_lines(status):
             print(line)
-        if arguments.workers is not None or (most and not any(pool.generic for pool in status.pools)):
-            client.set_generic_pool(least, most, **kind_of(arguments))
+        is_said = arguments.workers is not None or any(kind.values())
+        if is_said or (most and not any(pool.generic for pool in status.pools)):
+            client.set_generic_pool(least, most, **kind)
             print(pool_words(least, most))
 
     def _on_stop(self, arguments: Namespace) -> None:
@@ -154,12 +156,15 @@ class NbtasksMagics(Magics):
         print(views.status_text(client.status(), str(client.home), time.time()))
 
     def _on_workers(self, arguments: Namespace) -> None:
+        kind = kind_of(arguments)
+        if any(kind.values()) and not arguments.words:
+            raise UsageError("%nbtasks workers takes these options together with a number of workers")
         client = session.running()
         if not arguments.words:
             print("\n".join(views.worker_lines(client.status(), time.time())) or "no workers")
             return
         least, most = bounds(" ".join(arguments.words))
-        client.set_generic_pool(least, most, **kind_of(arguments))
+        client.set_generic_pool(least, most, **kind)
         print(pool_words(least, most))
 
     def _on_runs(self, arguments: Namespace) -> RunTable:

@@ -101,6 +101,14 @@ def test_a_start_without_a_number_leaves_the_size_of_the_pool(notebook: Notebook
         assert [pool.most for pool in client.status().pools] == [1]
 
 
+def test_a_start_refuses_what_the_pool_that_runs_is_not(notebook: Notebook) -> None:
+    notebook.run("%nbtasks start -w 1")
+
+    for option in ("--env A=b", "--kernel nope", "--gpu", "--offer large", "--max-runs 3"):
+        text = notebook.error(f"%nbtasks start {option}")
+        assert "UsageError: this home's pool runs already, and what its workers are like" in text
+
+
 def test_a_run_shows_itself_and_its_output_again(notebook: Notebook) -> None:
     notebook.run("%nbtasks start -w 1")
     notebook.run(TASK)
