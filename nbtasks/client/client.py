@@ -446,5 +446,5 @@ class Client:
         return {pool.name for pool in self.status().pools}
 
     def has_generic_pool(self) -> bool:
-        """Whether the home's own pool is there."""
-        return any(pool.generic for pool in self.status().pools)
+        """Whether the home's own pool is there; one that ends, which has a bound of 0, is not."""
+        return any(pool.generic and pool.most for pool in self.status().pools)

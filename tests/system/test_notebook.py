@@ -109,6 +109,18 @@ def test_a_start_refuses_what_the_pool_that_runs_is_not(notebook: Notebook) -> N
         assert "UsageError: this home's pool runs already, and what its workers are like" in text
 
 
+@pytest.mark.parametrize("options", ["", "--env A=b"])
+def test_a_start_after_the_pool_was_ended_gives_a_new_one(notebook: Notebook, options: str) -> None:
+    notebook.run("%nbtasks start -w 1")
+    notebook.run(TASK)
+    notebook.run("add.delay(1, 2).result(60)")
+
+    started = notebook.text(f"%nbtasks workers 0\n%nbtasks start {options}")
+
+    assert ", started on demand" in started
+    assert notebook.shown("add.delay(1, 2).result(60)")["text/plain"] == "3"
+
+
 def test_a_run_shows_itself_and_its_output_again(notebook: Notebook) -> None:
     notebook.run("%nbtasks start -w 1")
     notebook.run(TASK)
