@@ -18,6 +18,7 @@ from nbtasks import pickling
 from nbtasks.cell import execution
 from nbtasks.core.messages import Moment, RunInfo, Spec
 from nbtasks.core.payload import Payload
+from nbtasks.errors import CancelledRun, Detached
 from nbtasks.jupyter import display
 from nbtasks.jupyter.magics import OPTIONS, VERBS, NbtasksMagics, bounds, words_of
 from nbtasks.pickling import offered
@@ -226,6 +227,20 @@ def test_stopping_without_a_broker_is_no_error(loaded: InteractiveShell) -> None
         loaded.run_line_magic("nbtasks", "stop")
 
     assert captured.stdout.startswith("no broker runs")
+
+
+@pytest.mark.parametrize("error", [Detached, CancelledRun])
+def test_who_stops_following_a_run_has_used_nothing_wrongly(
+    loaded: InteractiveShell, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def show(run: Run, follow: bool) -> None:
+        raise error("run 'fit' goes on")
+
+    monkeypatch.setattr(Run, "show", show)
+    loaded.user_ns["r"] = a_run("Running")
+
+    with pytest.raises(error):
+        loaded.run_line_magic("nbtasks", "logs r --follow")
 
 
 @pytest.mark.parametrize(

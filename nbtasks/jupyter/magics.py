@@ -19,7 +19,7 @@ from IPython.display import display
 from IPython.utils.process import arg_split  # type: ignore[attr-defined]  # a re-export
 
 from nbtasks import views
-from nbtasks.errors import NbtasksError
+from nbtasks.errors import CancelledRun, Detached, NbtasksError
 from nbtasks.jupyter import offers, session
 from nbtasks.jupyter.display import BoardView, RunTable
 from nbtasks.run import Run
@@ -125,6 +125,8 @@ class NbtasksMagics(Magics):
         _refuse_strange(arguments)
         try:
             return getattr(self, f"_on_{arguments.verb}")(arguments)
+        except (Detached, CancelledRun):  # nothing that the user wrote is wrong
+            raise
         except NbtasksError as error:
             raise UsageError(str(error)) from None
 
