@@ -154,6 +154,33 @@ def test_a_dry_run_tells_what_cannot_be_known(shell: InteractiveShell) -> None:
     assert "not known: " in text
 
 
+@pytest.mark.parametrize(
+    ("body", "doubt"),
+    [
+        ("exec(open('x.py').read())\nresult", r"exec\(\) may "),
+        ("%run x.py\nresult", "%run may "),
+        ("%sql result << select 1\nresult", "%sql may "),
+        ("get_ipython().user_ns['result'] = 1\nresult", r"get_ipython\(\).user_ns may "),
+        ("locals().update(d)\nresult", r"locals\(\) may "),
+    ],
+)
+def test_a_name_that_hidden_code_may_bind_is_told_and_not_refused(
+    shell: InteractiveShell, body: str, doubt: str
+) -> None:
+    shell.user_ns["d"] = {"result": 1}
+
+    with capture_output() as captured:
+        delay(shell, "--dry-run", body)
+
+    [line] = captured.stderr.splitlines()
+    assert re.match(f"nbtasks: not defined in the notebook: 'result'; {doubt}", line)
+
+
+def test_a_name_of_i_is_refused_though_hidden_code_may_bind_it(shell: InteractiveShell) -> None:
+    with pytest.raises(NameError, match="'result'"):
+        delay(shell, "-i result", "%run x.py")
+
+
 def test_the_line_of_the_magic_may_end_in_a_comment(shell: InteractiveShell) -> None:
     text = printed(shell, "--dry-run -o b  # it is -o c otherwise", "b = 1")
 

@@ -36,11 +36,14 @@ class Capture:
         Name -> the module that is imported for it.
     submodules
         Modules that have to be imported besides, because the cell finds them as attributes.
+    missing
+        Names that are nowhere, but that what is hidden in the cell may bind before they are read.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     modules: dict[str, str] = field(default_factory=dict)
     submodules: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def names(self) -> set[str]:
@@ -71,7 +74,7 @@ def capture(
     Raises
     ------
     NameError
-        A name is needed, and is nowhere.
+        A name is needed, and is nowhere, and nothing in the cell may hide what binds it.
     """
     also = list(also)
     wanted = {*also} if is_isolated else {*names.needs, *names.may_need, *also}
@@ -81,7 +84,7 @@ def capture(
             found.values[name] = upstream
         elif name in notebook:
             _add(found, name, notebook[name])
-    _refuse_missing(found, names, notebook, also, is_isolated)
+    found.missing = _missing(found, names, notebook, also, is_isolated)
     _follow_functions(found, notebook, pending)
     _keep_handles(found, source)
     found.submodules = tuple(_submodules(found.modules.values(), source))
@@ -99,15 +102,22 @@ def _is_importable(module: types.ModuleType) -> bool:
     return module.__name__ != "__main__" and sys.modules.get(module.__name__) is module
 
 
-def _refuse_missing(
+def _missing(
     found: Capture, names: Names, notebook: Mapping[str, Any], also: Collection[str], is_isolated: bool
-) -> None:
+) -> tuple[str, ...]:
+    """The names that are nowhere, if the cell may hide what binds them; else they are an error."""
+    missing = []
     for name in sorted({*names.needs, *also} - found.names - NEVER_TRAVELS):
         if name not in also and hasattr(builtins, name):
             continue
         if is_isolated and name in notebook:
             raise NameError(f"name {name!r} is needed, but --isolated ships only what -i names", name=name)
-        raise NameError(f"name {name!r} is not defined in the notebook, and no run will assign it", name=name)
+        if name in also or not names.doubts:
+            raise NameError(
+                f"name {name!r} is not defined in the notebook, and no run will assign it", name=name
+            )
+        missing.append(name)
+    return tuple(missing)
 
 
 # -- through functions ----------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ SHELL = {
     "user_global_ns",
     "user_ns",
 }
-HIDES = "{} may use names that cannot be seen in its text: name what it needs with -i"
+HIDES = "{} may use and bind names that cannot be seen in its text: name what it needs with -i"
 
 
 class Walk(Flow):

@@ -13,7 +13,7 @@ from nbtasks.cell.hidden import expressions_in
 from nbtasks.cell.lines import transformed
 
 TIMED = "%timed"  # no name that a cell can have
-HIDES = "{} may use names that cannot be seen in its text: name what it needs with -i"
+HIDES = "{} may use and bind names that cannot be seen in its text: name what it needs with -i"
 
 _RUNS_CODE = {"time": "", "timeit": "n:r:tcp:qov:", "prun": "D:l:rs:T:q", "capture": "", "debug": "b:"}
 _ASKS = {"pdef", "pdoc", "pfile", "pinfo", "pinfo2", "psource"}
@@ -84,7 +84,9 @@ class _Rewriter(ast.NodeTransformer):
             case _:
                 return None
         match method, texts:
-            case (("system" | "system_raw" | "system_piped" | "getoutput"), [str(text)]):
+            case (("system" | "system_raw" | "system_piped"), [str(text)]):
+                return [*softly(text), *_bound(["_exit_code"])]
+            case "getoutput", [str(text)]:
                 return softly(text)
             case "run_line_magic", [str(name), str(line)]:
                 return self.of_line(name, line, self.above + node.lineno)

@@ -168,6 +168,7 @@ class CellMagics(Magics):
                 lambda name: None if name in local else pending(name),
             )
             _refuse_unbound(wanted, names, captured)
+            _tell_of_missing(names, captured)
             snapshot = Snapshot(captured, notebook)
         except (NameError, NotPicklable) as error:
             raise _drawn(error, [f"{type(error).__name__}: {error}"]) from None
@@ -237,6 +238,12 @@ def _refuse_unbound(wanted: list[str], names: Names, captured: Capture) -> None:
     for name in wanted:
         if name not in names.binds and name not in captured.names and not (names.stars or names.doubts):
             raise UsageError(f"-o {name}: the cell binds no {name!r}")
+
+
+def _tell_of_missing(names: Names, captured: Capture) -> None:
+    if captured.missing:
+        missing = ", ".join(map(repr, captured.missing))
+        print(f"nbtasks: not defined in the notebook: {missing}; {'; '.join(names.doubts)}", file=sys.stderr)
 
 
 def _parsed(magic: Any, line: str) -> Namespace:

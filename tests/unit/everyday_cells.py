@@ -120,7 +120,7 @@ EVERYDAY = [
         """,
         needs="mod",
         may="pkg version",
-        binds="importlib",
+        binds="_exit_code importlib",
     ),
     case(
         "timer_as_a_context_manager",
@@ -702,7 +702,7 @@ EVERYDAY = [
         """,
         needs="f n range",
         may="gpu",
-        binds="acc i np",
+        binds="_exit_code acc i np",
     ),
     case(
         "nested_comprehension",

@@ -82,7 +82,7 @@ def test_a_cell_that_is_no_python_says_which_line(cell: str, lineno: int, text: 
 def test_what_may_hide_names_is_said_once(cell: str, what: str) -> None:
     names = names_of(transformed(f"{cell}\n{cell}" if "%%" not in cell else cell))
 
-    assert [doubt.split(" may use names")[0] for doubt in names.doubts] == [what]
+    assert [doubt.split(" may use and bind names")[0] for doubt in names.doubts] == [what]
     assert "-i" in names.doubts[0]
 
 
