@@ -176,6 +176,10 @@ def test_a_name_that_hidden_code_may_bind_is_told_and_not_refused(
     assert re.match(f"nbtasks: not defined in the notebook: 'result'; {doubt}", line)
 
 
+def test_a_cell_may_leave_as_every_notebook_may(shell: InteractiveShell) -> None:
+    assert "0 names would travel" in printed(shell, "--dry-run", "exit(1) if exit else quit()")
+
+
 def test_a_name_of_i_is_refused_though_hidden_code_may_bind_it(shell: InteractiveShell) -> None:
     with pytest.raises(NameError, match="'result'"):
         delay(shell, "-i result", "%run x.py")

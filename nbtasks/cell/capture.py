@@ -20,6 +20,7 @@ from nbtasks.pickling.upstream import Upstream, quote
 from nbtasks.run import Run
 
 NEVER_TRAVELS = frozenset({"get_ipython"})  # each shell has its own
+EXITS = frozenset({"exit", "quit"})  # no builtins in a shell, but each has them
 
 Pending = Callable[[str], Upstream | None]  # what a run will assign to a name, if one will
 
@@ -108,7 +109,7 @@ def _missing(
     """The names that are nowhere, if the cell may hide what binds them; else they are an error."""
     missing = []
     for name in sorted({*names.needs, *also} - found.names - NEVER_TRAVELS):
-        if name not in also and hasattr(builtins, name):
+        if name not in also and (name in EXITS or hasattr(builtins, name)):
             continue
         if is_isolated and name in notebook:
             raise NameError(f"name {name!r} is needed, but --isolated ships only what -i names", name=name)

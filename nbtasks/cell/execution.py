@@ -24,6 +24,7 @@ from io import StringIO
 from typing import Any, NamedTuple
 
 from nbtasks import context, pickling
+from nbtasks.cell.capture import EXITS
 from nbtasks.cell.snapshot import Opened
 from nbtasks.pickling import Frozen, Offered
 from nbtasks.run.again import value_here
@@ -191,6 +192,9 @@ class _Main:
 def _swapped(host: Host, namespace: dict[str, Any]) -> Iterator[None]:
     shell = host.shell
     before, module, main = shell.user_ns, shell.user_module, sys.modules.get("__main__")
+    for name in EXITS if host.is_worker else ():
+        # those of a kernel's shell stop its loop, and the cell goes on
+        namespace.setdefault(name, sys.exit)
     for name in shell.user_ns_hidden:
         if name in before:
             namespace.setdefault(name, before[name])  # get_ipython, Out and the like

@@ -238,11 +238,16 @@ len(open(path).read())
 """
     tried = value(notebook, source)
     left = notebook.error("%%delay --wait\nimport sys\nsys.exit(3)")
+    by_exit = notebook.error("%%delay --wait\nexit()\nprint('goes', 'on')")
+    by_quit = notebook.error("%%delay --wait\nquit(3)")
 
     assert "TimedOut: run 'cell'" in slow
     assert "jupyter/cells.py" not in slow
     assert tried == "3"
     assert "CrashedRun" in left
+    assert "CrashedRun" in by_exit
+    assert "goes on" not in by_exit
+    assert "CrashedRun" in by_quit
 
 
 @pytest.mark.feature("N2")
