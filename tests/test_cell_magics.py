@@ -125,6 +125,24 @@ def test_a_syntax_error_tells_the_line_that_the_notebook_shows(shell: Interactiv
     assert caught.value.lineno == 3  # the magic's line is the first
 
 
+@pytest.mark.parametrize("magic", ["%%delay", "%%task fit", "%%delay --dry-run"])
+def test_a_syntax_error_is_shown_as_that_of_any_cell(shell: InteractiveShell, magic: str) -> None:
+    def shown(cell: str) -> str:
+        with capture_output() as captured:
+            result = shell.run_cell(cell)
+        assert isinstance(result.error_before_exec or result.error_in_exec, SyntaxError)
+        return re.sub(r"(Cell )?In *\[\d+\]|<ipython-input-[^>]*>", "CELL", captured.stdout)
+
+    assert shown(f"{magic}\nx = 1\ny = = 2\n") == shown("# no magic\nx = 1\ny = = 2\n")
+
+
+def test_a_syntax_error_elsewhere_is_shown_as_ever(shell: InteractiveShell) -> None:
+    with capture_output() as captured:
+        shell.run_cell("def f():\n    compile('y = = 2', 'x.py', 'exec')\nf()")
+
+    assert "most recent call last" in captured.stdout
+
+
 # -- --dry-run ----------------------------------------------------------------------------------------
 
 

@@ -52,6 +52,7 @@ def everything_registered(shell: InteractiveShell) -> tuple[Any, ...]:
         sorted(shell.magics_manager.magics["cell"]),
         shell.magics_manager.registry.get("CellMagics"),
         {event: list(callbacks) for event, callbacks in shell.events.callbacks.items()},
+        "showsyntaxerror" in vars(shell),
         list(offered.takers),
         list(execution._hosts),
         len(loglines._displays),

@@ -14,6 +14,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import UsageError
@@ -26,7 +27,7 @@ from nbtasks import views
 from nbtasks.cell import Capture, Cell, CellTask, Names, Snapshot
 from nbtasks.cell.execution import FUTURE
 from nbtasks.errors import BrokerUnavailable, NbtasksError, NotPicklable
-from nbtasks.jupyter import manifest, offers
+from nbtasks.jupyter import manifest, offers, syntax
 from nbtasks.jupyter.magics import added
 from nbtasks.run import Run, outputs
 
@@ -152,8 +153,11 @@ class CellMagics(Magics):
         """Everything about the cell that can be wrong is found here."""
         shell, notebook = self.shell, self.shell.user_ns
         # with the magic's line in front, lines have the numbers that the notebook shows
-        source = f"{head.rstrip()}\n{shell.transform_cell(body)}"
-        names = cells.names_of(source)
+        try:
+            source = f"{head.rstrip()}\n{shell.transform_cell(body)}"
+            names = cells.names_of(source)
+        except SyntaxError as error:
+            raise syntax.of_cell(error, _caller()) from None
         if not ast.parse(source).body:
             raise UsageError("there is no code in the cell")
         local = _locals_around(notebook)
@@ -275,12 +279,17 @@ def _own(shell: InteractiveShell) -> dict[str, Any]:
     }
 
 
-def _locals_around(notebook: dict[str, Any]) -> dict[str, Any]:
-    """The variables of the function of the notebook that called the magic, if one did."""
+def _caller() -> FrameType | None:
+    """What called the magic: the cell, or a function of it."""
     frame = sys._getframe()
     while frame.f_code.co_name != "run_cell_magic" and frame.f_back is not None:
         frame = frame.f_back
-    caller = frame.f_back
+    return frame.f_back
+
+
+def _locals_around(notebook: dict[str, Any]) -> dict[str, Any]:
+    """The variables of the function of the notebook that called the magic, if one did."""
+    caller = _caller()
     # IPython gives cell magics the notebook's namespace for this
     is_function = caller is not None and caller.f_globals is notebook and caller.f_locals is not notebook
     return dict(caller.f_locals) if caller is not None and is_function else {}
@@ -330,7 +339,12 @@ def _drawn(error: BaseException, lines: list[str]) -> BaseException:
 
 def register(shell: InteractiveShell) -> Callable[[], None]:
     """Give `shell` the magics; returns what puts back those of these names that were there before."""
-    undo = [added(shell, CellMagics, "cell", ("delay", "task")), offers.register(shell), cells.install(shell)]
+    undo = [
+        added(shell, CellMagics, "cell", ("delay", "task")),
+        syntax.register(shell),
+        offers.register(shell),
+        cells.install(shell),
+    ]
 
     def take_back() -> None:
         for step in reversed(undo):
