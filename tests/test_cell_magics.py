@@ -198,6 +198,12 @@ def test_a_cell_may_leave_as_every_notebook_may(shell: InteractiveShell) -> None
     assert "0 names would travel" in printed(shell, "--dry-run", "exit(1) if exit else quit()")
 
 
+def test_a_future_import_of_an_earlier_cell_holds_for_names_too(shell: InteractiveShell) -> None:
+    shell.run_cell("from __future__ import annotations")
+
+    assert "0 names would travel" in printed(shell, "--dry-run", "def f(x: Later): ...")
+
+
 def test_a_name_of_i_is_refused_though_hidden_code_may_bind_it(shell: InteractiveShell) -> None:
     with pytest.raises(NameError, match="'result'"):
         delay(shell, "-i result", "%run x.py")

@@ -20,7 +20,7 @@ SUPPRESSING = {"suppress", "raises", "assertRaises", "assertRaisesRegex"}
 class Flow(Expressions):
     """The walk through statements."""
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, tree: ast.Module, evaluates_annotations: bool = True) -> None:
         far = scopes.declared_global(tree)
         super().__init__(scopes.Scope(MODULE, None, bound_in(tree.body)), far)
         self.breaks: list[Paths] = []
@@ -29,12 +29,7 @@ class Flow(Expressions):
         self.caught: list[Key] = []  # names of `except ... as`, unbound on every way out
         self.asked_for: set[str] = set()
         self.stars: dict[str, None] = {}
-        self.evaluates_annotations = not any(
-            isinstance(node, ast.ImportFrom)
-            and node.module == "__future__"
-            and any(alias.name == "annotations" for alias in node.names)
-            for node in tree.body
-        )
+        self.evaluates_annotations = evaluates_annotations
 
     def whole(self, tree: ast.Module) -> None:
         """Walk through a cell, then through what it left to be called later or never."""

@@ -1,6 +1,7 @@
 """Which names a cell needs from its notebook, and which it binds."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import warnings
@@ -32,18 +33,24 @@ class Names(NamedTuple):
     doubts: tuple[str, ...]
 
 
-def names_of(source: str) -> Names:
+def names_of(source: str, flags: int = 0) -> Names:
     """The names of a cell, given as IPython has transformed it.
+
+    Parameters
+    ----------
+    flags
+        Of `__future__` imports that earlier cells made.
 
     Raises
     ------
     SyntaxError
         The cell is no Python; with the cell's own line and its text.
     """
-    tree, doubts = _parsed(source), list[str]()
+    tree, flags = _parsed(source, flags)
+    doubts = list[str]()
     if "get_ipython" in source:
         tree, doubts = without_magics(tree)
-    walk = Walk(tree)
+    walk = Walk(tree, evaluates_annotations=not flags & __future__.annotations.compiler_flag)
     try:
         walk.whole(tree)
     except RecursionError:
@@ -75,18 +82,19 @@ def _without_order(tree: ast.Module, doubts: list[str]) -> Names:
     )
 
 
-def _parsed(source: str) -> ast.Module:
-    top_level_await = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+def _parsed(source: str, flags: int) -> tuple[ast.Module, int]:
+    """The tree, and the flags with those of the cell's own `__future__` imports."""
+    flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they come when the cell is run
-            tree = compile(source, "<cell>", "exec", ast.PyCF_ONLY_AST | top_level_await, dont_inherit=True)
+            tree = compile(source, "<cell>", "exec", ast.PyCF_ONLY_AST | flags, dont_inherit=True)
             # what only the compiler refuses: `return` outside a function, two parameters of one name
-            compile(source, "<cell>", "exec", top_level_await, dont_inherit=True)
+            code = compile(source, "<cell>", "exec", flags, dont_inherit=True)
     except SyntaxError as error:
         lines = source.splitlines()
         if error.text is None and error.lineno is not None and 0 < error.lineno <= len(lines):
             error.text = lines[error.lineno - 1]
         raise
     assert isinstance(tree, ast.Module)
-    return tree
+    return tree, flags | code.co_flags

@@ -152,10 +152,11 @@ class CellMagics(Magics):
     def _offloaded(self, head: str, body: str, arguments: Namespace, wanted: list[str]) -> _Offloaded:
         """Everything about the cell that can be wrong is found here."""
         shell, notebook = self.shell, self.shell.user_ns
+        flags = shell.compile.flags & FUTURE
         # with the magic's line in front, lines have the numbers that the notebook shows
         try:
             source = f"{head.rstrip()}\n{shell.transform_cell(body)}"
-            names = cells.names_of(source)
+            names = cells.names_of(source, flags)
         except SyntaxError as error:
             raise syntax.of_cell(error, _caller()) from None
         if not ast.parse(source).body:
@@ -177,7 +178,7 @@ class CellMagics(Magics):
         except (NameError, NotPicklable) as error:
             raise _drawn(error, [f"{type(error).__name__}: {error}"]) from None
         outputs = {name: name not in notebook for name in wanted}
-        return _Offloaded(source, names, snapshot, outputs, arguments, shell.compile.flags & FUTURE)
+        return _Offloaded(source, names, snapshot, outputs, arguments, flags)
 
 
 class _Offloaded:

@@ -1,6 +1,7 @@
 """The names of a cell: what it needs, may need, binds; and what the functions of a notebook read."""
 
 from __future__ import annotations
+import __future__
 
 from textwrap import dedent
 from types import CodeType
@@ -135,6 +136,15 @@ def code_of(source: str) -> CodeType:
 )
 def test_a_function_of_the_notebook_reads_these_globals(source: str, reads: str) -> None:
     assert " ".join(sorted(reads_of(code_of(source)))) == " ".join(sorted(reads.split()))
+
+
+def test_annotations_are_not_read_if_an_earlier_cell_wanted_it_so() -> None:
+    cell = "def f(x: Later) -> Later: ...\ny: Later = 1"
+
+    by_itself, after_it = names_of(cell), names_of(cell, __future__.annotations.compiler_flag)
+
+    assert "Later" in by_itself.needs | by_itself.may_need
+    assert not after_it.needs | after_it.may_need
 
 
 def test_a_long_sum_is_not_too_deep() -> None:
