@@ -18,6 +18,8 @@ from ipykernel.iostream import OutStream
 from ipykernel.jsonutil import encode_images, json_clean
 from ipykernel.thread import BaseThread
 from ipykernel.zmqshell import ZMQDisplayPublisher, ZMQInteractiveShell
+from IPython.core import page
+from IPython.core.error import TryNext
 from traitlets import Type
 
 from nbtasks.worker.collector import Collector
@@ -162,6 +164,10 @@ class WorkerShell(ZMQInteractiveShell):  # type: ignore[misc]
     display_pub_class = Type(RunDisplayPublisher)
     displayhook_class = Type(RunShellDisplayHook)
 
+    def init_hooks(self) -> None:
+        super().init_hooks()
+        self.set_hook("show_in_pager", _show_in_pager, 0)
+
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
         if taker := _taker():
             taker.output(
@@ -174,6 +180,13 @@ class WorkerShell(ZMQInteractiveShell):  # type: ignore[misc]
             )
         else:
             super()._showtraceback(etype, evalue, stb)
+
+
+def _show_in_pager(shell: WorkerShell, *arguments: Any, **options: Any) -> None:
+    """Display what `x?` or `%prun` shows: a run has no frontend that would open a pager."""
+    if _taker() is None:
+        raise TryNext
+    page.display_page(*arguments, **options)  # type: ignore[no-untyped-call]
 
 
 class RunComm(BaseComm):  # type: ignore[misc]

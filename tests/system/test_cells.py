@@ -154,6 +154,15 @@ plt.plot([1, 2]);
 
 
 @pytest.mark.feature("N2")
+def test_what_a_pager_would_show_is_output(notebook: Notebook) -> None:
+    outputs = notebook.run("%%delay --wait\nk?\n%prun scaled(1)")
+
+    [asked, profiled] = [output.data["text/plain"] for output in outputs if "data" in output]
+    assert re.search("Type:.* int", asked)
+    assert "function calls" in profiled
+
+
+@pytest.mark.feature("N2")
 @pytest.mark.parametrize(
     "body", ["input('? ')", "%debug", "breakpoint()", "import getpass; getpass.getpass()"]
 )
@@ -193,6 +202,14 @@ def test_an_error_shows_the_lines_of_the_cell_and_of_the_notebooks_functions(not
     assert "divided(x)  # in the cell" in waited
     assert "nbtasks/" not in waited.partition("ZeroDivisionError")[2]
     assert "divided(k)  # another cell" in later
+
+
+@pytest.mark.feature("N2")
+def test_a_syntax_error_shows_the_line_of_the_cell_alone(notebook: Notebook) -> None:
+    text = notebook.error("%%delay\nx = 1\ny = = 2")
+
+    shown = text.rpartition("------------------")[2]
+    assert re.match(r"\s*Cell In\[\d+\], line 3\s+y = = 2\s+\^\s+SyntaxError: invalid syntax\s", shown)
 
 
 @pytest.mark.feature("N2")
