@@ -59,6 +59,9 @@ def printed(shell: InteractiveShell, line: str, body: str) -> str:
         ("--retries -1", "1"),
         ("stray", "1"),
         ("--handle a,b", "1"),
+        ("--handle class", "1"),
+        ("-o None", "1"),
+        ("-i lambda", "1"),
     ],
 )
 def test_wrong_usage_is_a_usage_error(shell: InteractiveShell, line: str, body: str, tmp_path: Path) -> None:
@@ -68,7 +71,7 @@ def test_wrong_usage_is_a_usage_error(shell: InteractiveShell, line: str, body: 
     assert not (tmp_path / "broker.lock").exists()
 
 
-@pytest.mark.parametrize("line", ["", "a b", "3x", "a,b"])
+@pytest.mark.parametrize("line", ["", "a b", "3x", "a,b", "None", "class"])
 def test_a_task_takes_one_name(shell: InteractiveShell, line: str) -> None:
     with pytest.raises(UsageError):
         shell.run_cell_magic("task", line, "1")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import itertools
+import keyword
 import re
 import sys
 from argparse import Namespace
@@ -299,13 +300,17 @@ def _locals_around(notebook: dict[str, Any]) -> dict[str, Any]:
 def _names(option: str, words: list[str] | None) -> list[str]:
     found = [name.strip() for word in words or () for name in word.split(",")]
     for name in found:
-        if not name.isidentifier():
+        if not _is_name(name):
             raise UsageError(f"{option} takes names, with commas between them, not {name!r}")
     return list(dict.fromkeys(found))
 
 
+def _is_name(word: str) -> bool:
+    return word.isidentifier() and not keyword.iskeyword(word)
+
+
 def _name(option: str, word: str) -> str:
-    if not word.isidentifier():
+    if not _is_name(word):
         raise UsageError(f"{option} takes the name of one variable, not {word!r}")
     return word
 
