@@ -335,8 +335,9 @@ def cancel(home: str, run: Sequence[str]) -> None:
     """Cancel runs: what waits at once, what runs by an interrupt, then by a kill."""
     with connect(home, start=False) as client:
         found = [find(client, text) for text in run]  # all of them, before any is cancelled
+        ended = sum(one.state.is_final for one in found)
         client.cancel([one.id for one in found])
-    click.echo(f"asked to cancel {views.many(len(found), 'run')}")
+    click.echo(views.cancel_text(len(found) - ended, ended))
 
 
 @main.command()

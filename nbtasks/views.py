@@ -343,6 +343,11 @@ def limit_text(name: str, slots: int, period_s: float, in_use: int, waiting: int
     return f"{name}: {what}" + (f", {waiting} waiting" if waiting else "")
 
 
+def cancel_text(asked: int, ended: int) -> str:
+    """What was cancelled, and how many runs had ended before."""
+    return f"asked to cancel {many(asked, 'run')}" + (f"; {ended} had ended already" if ended else "")
+
+
 def pruned_text(runs: int, number_bytes: int, dry_run: bool) -> str:
     """What a prune did, or would do."""
     if not runs:

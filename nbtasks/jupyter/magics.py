@@ -193,8 +193,9 @@ class NbtasksMagics(Magics):
         if not arguments.words:
             raise UsageError("%nbtasks cancel takes runs: their ids, ends of their ids, or variables")
         found = [run for word in arguments.words for run in self._runs(word)]
-        session.running().cancel([run.id for run in found])
-        print(f"asked to cancel {views.many(len(found), 'run')}")
+        client, ended = session.running(), sum(run.state.is_final for run in found)
+        client.cancel([run.id for run in found])
+        print(views.cancel_text(len(found) - ended, ended))
 
     def _on_attach(self, arguments: Namespace) -> None:
         if not arguments.words:

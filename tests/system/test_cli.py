@@ -195,6 +195,7 @@ def test_cancel_ends_a_waiting_and_a_running_run(client: Any, workers: Any) -> N
     assert done.returncode == 0
     assert done.stdout == "asked to cancel 3 runs\n"
     assert {run.wait(HANG_S).name for run in runs} == {"Cancelled"}
+    assert nbtasks("cancel", str(runs[0].id)).stdout == "asked to cancel 0 runs; 1 had ended already\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -159,6 +159,7 @@ def test_a_cancelled_run_says_so(notebook: Notebook) -> None:
 
     assert said == "asked to cancel 2 runs\n"
     assert notebook.shown("{run.wait().name for run in runs}")["text/plain"] == "{'Cancelled'}"
+    assert notebook.text("%nbtasks cancel runs") == "asked to cancel 0 runs; 2 had ended already\n"
 
 
 def test_stop_ends_the_broker_and_the_next_start_has_the_runs(notebook: Notebook, home: Path) -> None:
