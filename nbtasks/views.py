@@ -20,6 +20,7 @@ DAY_S = 86_400.0
 SEARCH_MAX = 1000  # newest runs among which a part of an id is looked for
 ID_CHARACTERS = 36
 PART_CHARACTERS_MIN = 4  # less of an id names nobody
+PART_CHARACTERS = 8  # of a short id
 ROWS_MAX = 50  # a longer table is cut and says so: nobody reads it, and a page has to hold it
 
 SHAPES: dict[str, str] = {
@@ -263,11 +264,15 @@ def run_text(run: Row) -> str:
     return f"Run {run.name!r}" + (f": {run.state}" if run.is_final else "")
 
 
-def runs_text(rows: Sequence[Row]) -> str:
-    """A table for a notebook's text/plain: as stable as the states themselves."""
-    lines = [summary(rows)]
-    width = max((len(item.state) for item in rows[:ROWS_MAX]), default=0)
-    lines += [f"{shape(item.type)} {item.state:<{width}}  {item.name}" for item in rows[:ROWS_MAX]]
+def runs_text(rows: Sequence[Row], has_ids: bool = False) -> str:
+    """A table for a notebook's text/plain, as stable as the states; with ends of ids where they are typed."""
+    lines, shown = [summary(rows)], rows[:ROWS_MAX]
+    width = max((len(item.state) for item in shown), default=0)
+    ids = [f"{item.id[-PART_CHARACTERS:]}  " if has_ids else "" for item in shown]
+    lines += [
+        f"{shape(item.type)} {item.state:<{width}}  {end}{item.name}"
+        for item, end in zip(shown, ids, strict=True)
+    ]
     return "\n".join(lines + _cut(len(rows)))
 
 

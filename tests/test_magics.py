@@ -14,7 +14,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from nbtasks import pickling
+from nbtasks import pickling, views
 from nbtasks.cell import execution
 from nbtasks.core.messages import Moment, RunInfo, Spec
 from nbtasks.core.payload import Payload
@@ -349,8 +349,18 @@ def test_the_text_of_a_run_in_a_terminal_is_its_repr(loaded: InteractiveShell) -
     assert loaded.display_formatter.format(run)[0]["text/plain"] == repr(run)
 
 
-def test_a_table_of_runs_has_a_text_without_ids() -> None:
-    table = display.RunTable([a_run()])
+def test_a_table_of_runs_has_a_text_without_ids(loaded: InteractiveShell) -> None:
+    loaded.kernel = object()
+    table = display.RunTable([a_run()], loaded)
 
     assert repr(table) == "1 run: 1 Completed\n✓ Completed  fit"
     assert str(UUID(ID)) in table._repr_html_()
+
+
+def test_a_table_of_runs_in_a_terminal_has_what_names_each(loaded: InteractiveShell) -> None:
+    _, line = repr(display.RunTable([a_run("Crashed", "f" * 50)], loaded)).splitlines()
+
+    shown = line.split()[2]
+    assert line == f"‼ Crashed  {shown}  {'f' * 50}"
+    assert views.match_id(shown, [ID]) == ID
+    assert len(line) <= 80

@@ -26,12 +26,13 @@ MISSING = object()
 class RunTable:
     """What `%nbtasks runs` gives: the runs as they were when it was asked."""
 
-    def __init__(self, runs: Iterable[Run]) -> None:
+    def __init__(self, runs: Iterable[Run], shell: InteractiveShell | None = None) -> None:
         self._rows = rows(runs)
         self._now_s = time.time()
+        self._is_in_terminal = shell is not None and not _is_kernel(shell)
 
     def __repr__(self) -> str:
-        return views.runs_text(self._rows)
+        return views.runs_text(self._rows, has_ids=self._is_in_terminal)
 
     def _repr_html_(self) -> str:
         return views.runs_html(self._rows, self._now_s)
@@ -49,7 +50,8 @@ class BoardView:
         if self._shell is None or _is_kernel(self._shell):
             return counts
         # a terminal has nothing else to show
-        return "\n".join([counts, *views.runs_text(rows(self._client.runs(limit=20))).split("\n")[1:]])
+        table = views.runs_text(rows(self._client.runs(limit=20)), has_ids=True)
+        return "\n".join([counts, *table.split("\n")[1:]])
 
     def _repr_html_(self) -> str:
         counts, now_s = self._client.status().counts, time.time()

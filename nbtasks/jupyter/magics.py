@@ -176,7 +176,7 @@ class NbtasksMagics(Magics):
         client = session.running()
         wanted = {word: getattr(arguments, word) for word in ("state", "task", "tag")}
         try:
-            return RunTable(client.runs(**wanted, limit=limit))
+            return RunTable(client.runs(**wanted, limit=limit), self.shell)
         except ValueError as error:  # there is no such state
             raise UsageError(str(error)) from None
 
