@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import pickle
 import re
 import threading
 from collections.abc import Iterator
@@ -251,6 +253,17 @@ def test_a_task_of_a_cell_has_the_names_as_they_were(shell: InteractiveShell) ->
     assert job(k=5) == ([1, 5], 5)
     assert job.with_options(retries=0)(items=[]) == ([2], 2)
     assert shell.user_ns["items"] == [1, 9]
+
+
+def test_a_task_of_a_cell_explains_itself_by_its_names_and_its_source(shell: InteractiveShell) -> None:
+    shell.run_cell("import math\nitems, k = [1], 2\ndef f(): return k\n")
+    shell.run_cell("%%task job\nmax(items) + f() + math.pi + k\n")
+    job = shell.user_ns["job"]
+
+    for task in (job, job.with_options(retries=1), pickle.loads(pickle.dumps(job, 5))):
+        assert str(inspect.signature(task)) == "(*, f=..., items=[1], k=2, math=...)"
+        assert inspect.getdoc(task) == "# %%task job\nmax(items) + f() + math.pi + k\n"
+        assert task.description == ""
 
 
 def test_a_task_takes_only_names_that_its_cell_reads(shell: InteractiveShell) -> None:

@@ -74,7 +74,7 @@ class Cell:
     def __init__(
         self, source: str, filename: str, outputs: Mapping[str, bool] | None = None, flags: int = 0
     ) -> None:
-        self.source = source
+        self.source = self.__doc__ = source  # help shows the cell
         self.filename = filename
         self.outputs = dict(outputs or {})
         self.flags = flags

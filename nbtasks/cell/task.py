@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 from collections.abc import Iterable, Iterator
 from inspect import Parameter, Signature
 from typing import Any, NamedTuple
 
+from nbtasks.cell.capture import EXITS
 from nbtasks.cell.execution import Cell
 from nbtasks.cell.snapshot import Snapshot
 from nbtasks.pickling import Frozen
@@ -31,9 +33,14 @@ class CellTask(Task[Cell]):
     """
 
     def __init__(self, cell: Cell, snapshot: Snapshot, reads: Iterable[str], **given: Any) -> None:
-        self._names = _Names(snapshot.frozen, snapshot.shown(), frozenset(reads))
+        self._know(_Names(snapshot.frozen, snapshot.shown(), frozenset(reads)))
         version = hashlib.blake2b(cell.source.encode(), digest_size=6).hexdigest()
+        given = {"description": "", **given}
         super().__init__(cell, key=f"cell:{given['name']}", version=version, **given)
+
+    def _know(self, names: _Names) -> None:
+        self._names = names
+        self.__signature__ = names.signature()
 
     @property
     def _signature(self) -> Signature:
@@ -57,7 +64,8 @@ class CellTask(Task[Cell]):
 
     def _copy(self, fn: Any, chosen: Options) -> Task[Any]:
         copy = super()._copy(fn, chosen)
-        copy.__dict__["_names"] = self._names
+        assert isinstance(copy, CellTask)
+        copy._know(self._names)
         return copy
 
     def __getstate__(self) -> dict[str, Any]:
@@ -65,7 +73,7 @@ class CellTask(Task[Cell]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._names = state["names"]
+        self._know(state["names"])
 
 
 class _Names(NamedTuple):
@@ -74,6 +82,25 @@ class _Names(NamedTuple):
     frozen: Frozen
     shown: dict[str, Any]  # parameters, for people
     reads: frozenset[str]  # what a call may replace
+
+    def signature(self) -> Signature:
+        """What help and completion show: the names with their values, without builtins."""
+        own = [name for name in self.reads if name in self.shown or not hasattr(builtins, name)]
+        parameters = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=_Shown(self.shown.get(name, "...")))
+            for name in sorted(set(own) - EXITS)
+        ]
+        return Signature(parameters)
+
+
+class _Shown:
+    """A value that people see and nobody uses."""
+
+    def __init__(self, text: str) -> None:
+        self._text = str(text)
+
+    def __repr__(self) -> str:
+        return self._text
 
 
 class _CellCalls(Calls):
