@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import time
 import types
@@ -19,6 +18,7 @@ from nbtasks.errors import NotPicklable, ValueTooLarge
 from nbtasks.run import Run, RunList
 from nbtasks.runners import LocalRun, TaskRunner, task_runner
 from nbtasks.tasks import caching, code, identity, loglines, naming, options, packing
+from nbtasks.tasks.described import Described
 from nbtasks.tasks.hooks import Decorators
 from nbtasks.tasks.local import LocalCall
 from nbtasks.tasks.mapping import ANYTHING, Calls
@@ -36,7 +36,7 @@ PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Task(Decorators, Generic[F]):
+class Task(Described, Decorators, Generic[F]):
     """A function with a name and options.
 
     Parameters
@@ -85,75 +85,6 @@ class Task(Decorators, Generic[F]):
         self._specs: dict[Any, Spec] = {}
 
     # -- what it is ---------------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        return self._options.name
-
-    @property
-    def key(self) -> str:
-        return self._options.key
-
-    @property
-    def description(self) -> str:
-        return self._options.description
-
-    @property
-    def tags(self) -> frozenset[str]:
-        return self._options.tags
-
-    @functools.cached_property
-    def version(self) -> str:
-        """The one that was given, else a digest of the source; for people, nothing depends on it."""
-        return self._options.version or identity.source_digest(self.fn)
-
-    @property
-    def retries(self) -> int:
-        return self._options.retries
-
-    @property
-    def retry_delay_seconds(self) -> float | list[float]:
-        delays = self._options.retry_delays_s
-        return delays[0] if len(delays) == 1 else list(delays)
-
-    @property
-    def retry_jitter_factor(self) -> float:
-        return self._options.retry_jitter
-
-    @property
-    def retry_condition_fn(self) -> Callable[..., Any] | None:
-        return self._options.retry_condition
-
-    @property
-    def timeout_seconds(self) -> float | None:
-        return self._options.timeout_s or None
-
-    @property
-    def crash_retries(self) -> int:
-        return self._options.crash_retries
-
-    @property
-    def log_prints(self) -> bool:
-        return self._options.log_prints
-
-    @property
-    def grace_s(self) -> float:
-        return self._options.grace_s
-
-    @functools.cached_property
-    def _signature(self) -> inspect.Signature | None:
-        try:
-            return inspect.signature(self.fn)
-        except ValueError:
-            return None  # some functions written in C have none
-
-    @functools.cached_property
-    def _plain_names(self) -> tuple[str, ...] | None:
-        """What the parameters are called, if each of them may be given by position; else None."""
-        parameters = () if self._signature is None else self._signature.parameters.values()
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        names = tuple(one.name for one in parameters if one.kind in kinds)
-        return names if names and len(names) == len(parameters) else None
 
     def __repr__(self) -> str:
         return f"Task(name={self.name!r}, key={self.key!r})"
@@ -410,10 +341,6 @@ class Task(Decorators, Generic[F]):
     @property
     def _cached(self) -> packing.CacheKeys | None:
         return self.cache_key if self._options.caching else None
-
-    @property
-    def refresh_cache(self) -> bool:
-        return self._options.refresh_cache
 
     def cache_key(self, run: RunId, parameters: Mapping[str, Any]) -> str:
         """The key under which the result of a call is found later; "" if it has none, which is logged."""
