@@ -54,11 +54,14 @@ class Task(Described, Decorators, Generic[F]):
     """
 
     fn: F
+    _is_static = False  # as a method it gets no object
 
     @options.spelled_out
     def __init__(self, fn: F, **given: Unpack[Words]) -> None:
         if isinstance(fn, Task):
             raise TypeError(f"{fn.name!r} is a task already; with_options() makes another one of it")
+        if isinstance(fn, staticmethod):
+            fn, self._is_static = fn.__func__, True  # type: ignore[assignment]
         if not callable(fn):
             raise TypeError(f"a task is made of something that can be called, not of {fn!r}")
         self._become(fn, options.changed(options.initial(fn), given))
@@ -102,12 +105,13 @@ class Task(Described, Decorators, Generic[F]):
     def _copy(self, fn: Any, chosen: Options) -> Task[Any]:
         copy: Task[Any] = object.__new__(type(self))
         copy._become(fn, chosen)
+        copy._is_static = self._is_static
         functools.update_wrapper(copy, fn, updated=())
         return copy
 
     def __get__(self, instance: Any, owner: type | None = None) -> Task[Any]:
-        """As a method of an object: the object is the first argument."""
-        if instance is None:
+        """As a method of an object: the object is the first argument, unless it is a static one."""
+        if instance is None or self._is_static:
             return self
         return self._copy(types.MethodType(self.fn, instance), self._options)
 
@@ -120,7 +124,8 @@ class Task(Described, Decorators, Generic[F]):
         return super().__reduce_ex__(protocol)
 
     def __getstate__(self) -> dict[str, Any]:
-        words = {word: getattr(self, word) for word in functools.WRAPPER_ASSIGNMENTS if word in vars(self)}
+        kept = (*functools.WRAPPER_ASSIGNMENTS, "_is_static")
+        words = {word: getattr(self, word) for word in kept if word in vars(self)}
         words.pop("__annotations__", None)
         return {"fn": self.fn, "options": self._options, "words": words}
 
@@ -257,7 +262,7 @@ class Task(Described, Decorators, Generic[F]):
         Raises
         ------
         TypeError
-            The arguments do not fit, or one is a dict.
+            The arguments do not fit, or one is a dict or a data frame.
         ValueError
             Nothing can be iterated, or the lengths differ.
         NotPicklable, ValueTooLarge

@@ -393,6 +393,46 @@ def test_a_method_is_delayed_with_its_object(there: MemorySubmitter) -> None:
     assert Model(3).times.delay(2).result() == 6
 
 
+class Shop:
+    @task
+    @staticmethod
+    def double(x: int) -> int:
+        return 2 * x
+
+    @task
+    @staticmethod
+    async def halve(x: int) -> int:
+        return x // 2
+
+    patient = double.with_options(retries=1)
+
+
+def test_a_static_method_gets_no_object_through_a_class_and_an_instance(there: MemorySubmitter) -> None:
+    for owner in (Shop, Shop()):
+        assert owner.double(3) == 6
+        assert owner.double.delay(3).result() == 6
+        assert owner.double.submit(3).result() == 6
+        assert owner.patient(3) == 6
+        assert asyncio.run(owner.halve(4)) == 2
+
+    assert Shop.double.key == f"{HERE}:Shop.double"
+
+
+def test_a_static_method_stays_one_where_its_class_travels() -> None:
+    class Local:
+        @task
+        @staticmethod
+        def double(x: int) -> int:
+            return 2 * x
+
+    def through_an_object(x: int) -> int:
+        return Local().double(x)
+
+    body, _ = pickling.dump_function(through_an_object)
+
+    assert pickling.load_function(body)(3) == 6
+
+
 @pytest.mark.feature("D1")
 def test_delay_works_inside_a_running_event_loop_and_for_async_tasks(there: MemorySubmitter) -> None:
     @task
