@@ -49,7 +49,7 @@ class Calls:
     Raises
     ------
     TypeError
-        The arguments do not fit the function, or one is a dict.
+        The arguments do not fit the function, or one is a dict or a data frame.
     ValueError
         No argument can be iterated, or their lengths differ.
     """
@@ -90,12 +90,25 @@ def _wrap(task: str, name: str, value: Any) -> _Column | _Whole:
             f"{task}.map() got a dict for {name!r}; it would map the keys: "
             f"pass list({name}), list({name}.items()), or unmapped({name}) for the whole dict"
         )
+    if rows := _rows_of(value):
+        raise TypeError(
+            f"{task}.map() got a data frame for {name!r}; it would map the names of its columns: "
+            f"pass {name}.{rows}(), a groupby of it, or unmapped({name}) for the whole frame"
+        )
     if isinstance(value, (str, bytes, bytearray, Upstream, quote)) or not isinstance(value, Iterable):
         return _Whole(value)
     try:
         return _Column(list(value))
     except TypeError:
         return _Whole(value)  # such as an array without dimensions
+
+
+def _rows_of(value: Any) -> str:
+    """The method that gives the rows of a data frame, as pandas or polars call it; "": it is none."""
+    kind = type(value)
+    if not hasattr(kind, "columns"):
+        return ""
+    return next((method for method in ("itertuples", "iter_rows") if hasattr(kind, method)), "")
 
 
 def _names(bound: inspect.BoundArguments) -> dict[int, str]:

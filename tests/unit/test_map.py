@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import nbtasks
@@ -101,6 +102,32 @@ def test_a_dict_is_refused_with_a_hint(there: MemorySubmitter) -> None:
         show.map([1], c={}, deferred=True)
 
     assert not there.recorded
+
+
+class PolarsFrame:
+    """What polars' data frames have in common with those of pandas, and what not."""
+
+    columns = ("a", "b")
+
+    def iter_rows(self) -> Iterator[Any]:
+        yield from ()
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from ()
+
+
+def test_a_data_frame_is_refused_with_a_hint_and_its_rows_and_columns_are_not(there: MemorySubmitter) -> None:
+    frame = pd.DataFrame({"x": [1, 2], "y": [3, 4]})
+    with pytest.raises(TypeError, match=r"names of its columns: pass a\.itertuples\(\).*unmapped\(a\)"):
+        show.map(frame, deferred=True)
+    with pytest.raises(TypeError, match=r"pass c\.iter_rows\(\)"):
+        show.map([1], c=PolarsFrame())
+    assert not there.recorded
+
+    assert results(frame.x)[1][0] == 2
+    assert results(frame.itertuples(index=False, name=None))[1][0] == (2, 4)
+    assert [key for (key, _), *_ in results(frame.groupby("x"))] == [1, 2]
+    assert results([1], unmapped(frame))[0][1].equals(frame)
 
 
 def test_what_does_not_fit_the_signature_is_refused(there: MemorySubmitter) -> None:
