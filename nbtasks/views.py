@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from nbtasks.core.states import State, StateType
 from nbtasks.errors import UnknownRun
+from nbtasks.run import asked
 
 DAY_S = 86_400.0
 SEARCH_MAX = 1000  # newest runs among which a part of an id is looked for
@@ -159,13 +160,16 @@ def record(run: Row) -> dict[str, Any]:
 
 
 def match_id(text: str, ids: Iterable[str]) -> str:
-    """The id that `text` begins or ends; ids made in one hour differ at their ends only.
+    """The id that `text` is, begins or ends; ids made in one hour differ at their ends only.
 
     Raises
     ------
     UnknownRun
         None of `ids` fits, or more than one does.
     """
+    text = asked.run_id(text).lower()
+    if len(text) == ID_CHARACTERS:
+        return text  # it was written without its hyphens
     found = [one for one in ids if one.startswith(text) or one.endswith(text)]
     if len(text) < PART_CHARACTERS_MIN or not found:
         raise UnknownRun(f"no recent run has an id that begins or ends with {text!r}")

@@ -60,7 +60,7 @@ from nbtasks.errors import (
     UnknownRun,
     WouldDeadlock,
 )
-from nbtasks.run import Run, RunList, find_runs
+from nbtasks.run import Run, RunList, asked, find_runs
 from nbtasks.tasks import Task, loglines
 from nbtasks.tasks.options import local_paths
 from nbtasks.wire import ids
@@ -361,14 +361,18 @@ class Client:
         return status.of_message(self.ask(GetStatus, messages.Status))
 
     def runs(
-        self, state: str | None = None, task: str | None = None, tag: str | None = None, limit: int = 100
+        self,
+        state: str | Iterable[str] | None = None,
+        task: str | None = None,
+        tag: str | None = None,
+        limit: int = 100,
     ) -> RunList:
         """The runs of this home, newest first; see `nbtasks.runs`."""
         return find_runs(self, state, task, tag, limit)
 
     def get_run(self, run: str | UUID) -> Run:
-        """The handle on a run; `UnknownRun` if there is none of this id."""
-        return Run.of_info(self.info(str(run)), self)
+        """The handle on a run; see `nbtasks.get_run`."""
+        return Run.of_info(self.info(asked.run_id(run)), self)
 
     def cancel(self, runs: Iterable[RunId | UUID]) -> None:
         """End these runs: what waits at once, what runs by an interrupt, then by a kill."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 from nbtasks.context import Submitter, submitter
 from nbtasks.core.messages import RunFilter
-from nbtasks.core.states import state_word
+from nbtasks.run import asked
 from nbtasks.run.group import RunList, as_completed, wait
 from nbtasks.run.handle import Run
 from nbtasks.run.moments import RunAttempt, RunState
@@ -18,22 +19,30 @@ __all__ = ["Run", "RunAttempt", "RunList", "RunState", "as_completed", "find_run
 def get_run(run: str | UUID) -> Run:
     """The handle on a run of any process.
 
+    Parameters
+    ----------
+    run
+        Its id, a text as `uuid.UUID` takes it or a UUID.
+
     Raises
     ------
     UnknownRun
         No such run is recorded in this home.
     """
     client = submitter()
-    return Run.of_info(client.info(str(run)), client)
+    return Run.of_info(client.info(asked.run_id(run)), client)
 
 
-def runs(state: str | None = None, task: Any = None, tag: str | None = None, limit: int = 100) -> RunList:
+def runs(
+    state: str | Iterable[str] | None = None, task: Any = None, tag: str | None = None, limit: int = 100
+) -> RunList:
     """The runs of this home, newest first.
 
     Parameters
     ----------
     state
-        A state type (`"FAILED"`) or the name of a state (`"TimedOut"`); `"failed"` is a type, too.
+        A state type (`"FAILED"`) or the name of a state (`"TimedOut"`); `"failed"` is a type, too. Or a
+        list of them.
     task
         A task, or the name or key of one.
     limit
@@ -47,10 +56,12 @@ def runs(state: str | None = None, task: Any = None, tag: str | None = None, lim
     return find_runs(submitter(), state, task, tag, limit)
 
 
-def find_runs(client: Submitter, state: str | None, task: Any, tag: str | None, limit: int) -> RunList:
+def find_runs(
+    client: Submitter, state: str | Iterable[str] | None, task: Any, tag: str | None, limit: int
+) -> RunList:
     """`runs` of a certain client."""
     if limit < 1:
         raise ValueError(f"limit is a number from 1 on, not {limit}")
     key = getattr(task, "key", task) or ""
-    wanted = RunFilter(() if state is None else (state_word(state),), key, tag or "", limit)
+    wanted = RunFilter(asked.state_words(state), key, tag or "", limit)
     return RunList(Run.of_info(info, client) for info in client.infos(wanted))

@@ -14,7 +14,7 @@ from nbtasks import context
 from nbtasks.context import Submitter
 from nbtasks.core.messages import RunFilter
 from nbtasks.core.states import State, StateType
-from nbtasks.run import bars, detaching
+from nbtasks.run import asked, bars, detaching
 from nbtasks.run.handle import Run
 
 ASKED_EACH_MAX = 20  # runs of whose states the broker is asked one by one
@@ -92,11 +92,13 @@ class RunList(list[Run]):
                     run.result()
         return [run.result() for run in self]
 
-    def _wait(self, timeout_s: float | None) -> bool:
+    def _wait(self, timeout: float | None) -> bool:
+        timeout_s = asked.timeout_s(timeout)
         with _Endings(self) as endings, bars.shown(len(self), lambda: endings.left):
             return endings.wait(timeout_s, len(self))
 
-    def _fail_fast(self, timeout_s: float | None) -> None:
+    def _fail_fast(self, timeout: float | None) -> None:
+        timeout_s = asked.timeout_s(timeout)
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
         with _Endings(self) as endings, bars.shown(len(self), lambda: endings.left):
             while endings.left or endings.fresh:
@@ -128,9 +130,9 @@ def wait(runs: Iterable[Run], timeout: float | None = None) -> tuple[set[Run], s
     -------
     The runs that ended, and those that have not.
     """
-    wanted = _listed(runs)
+    wanted, timeout_s = _listed(runs), asked.timeout_s(timeout)
     with _Endings(wanted) as endings:
-        endings.wait(timeout, len(wanted))
+        endings.wait(timeout_s, len(wanted))
         done = set(endings.fresh)
     return done, set(wanted) - done
 
@@ -148,8 +150,9 @@ def as_completed(runs: Iterable[Run], timeout: float | None = None) -> Iterator[
     TimeoutError
         Not all ended within `timeout` seconds.
     """
-    ends_at = None if timeout is None else time.monotonic() + timeout
-    return _as_completed(list(dict.fromkeys(_listed(runs))), timeout, ends_at)
+    timeout_s = asked.timeout_s(timeout)
+    ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+    return _as_completed(list(dict.fromkeys(_listed(runs))), timeout_s, ends_at)
 
 
 def _as_completed(wanted: list[Run], timeout_s: float | None, ends_at: float | None) -> Iterator[Run]:

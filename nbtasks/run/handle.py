@@ -29,7 +29,7 @@ from nbtasks.errors import (
 )
 from nbtasks.pickling import offered
 from nbtasks.pickling.upstream import Upstream
-from nbtasks.run import again, detaching, outputs
+from nbtasks.run import again, asked, detaching, outputs
 from nbtasks.run.moments import RunAttempt, RunProgress, RunState
 from nbtasks.run.replay import replayed
 from nbtasks.run.streaming import Reader
@@ -241,7 +241,8 @@ class Run(Upstream):
             [self._fate] = self._client.fates([self._run])
         return self._fate
 
-    def _wait(self, timeout_s: float | None) -> bool:
+    def _wait(self, timeout: float | None) -> bool:
+        timeout_s = asked.timeout_s(timeout)
         if self._info is not None:
             return True
         fate = self._settled

@@ -138,6 +138,10 @@ def test_show_tells_all_about_a_run_as_text_and_as_json(client: Any, workers: An
     assert [moment["state"] for moment in record["history"]] == ["Pending", "Running", "Failed"]
     assert [attempt["outcome"] for attempt in record["attempt_records"]] == ["Failed"]
     assert (record["task"], record["error"]["name"]) == (fail.key, "ValueError")
+    for spelled in (str(said.id).upper(), said.id.hex):
+        assert nbtasks("logs", spelled).stdout == "I say hello\n"
+    assert client.runs(state=["FAILED", "Completed"]) == client.runs()
+    assert client.runs(state=["FAILED", "Cancelled"]) == [client.get_run(failed.id.hex)]
     unknown = nbtasks("show", UNKNOWN)
     assert (unknown.returncode, unknown.stdout, unknown.stderr.count("\n")) == (1, "", 1)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from datetime import timezone
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -44,6 +46,40 @@ def test_a_run_knows_who_it_is() -> None:
     assert run.parameters == {"x": "3"}
     assert run.parent is None
     assert run == nbtasks.get_run(run.id) == nbtasks.get_run(str(run.id))
+
+
+@pytest.mark.parametrize("spelled", [str.upper, lambda text: text.replace("-", ""), "{{{}}}".format])
+def test_a_run_is_found_by_every_spelling_of_its_id(spelled: Callable[[str], str]) -> None:
+    run = double.delay(3)
+
+    assert nbtasks.get_run(spelled(str(run.id))) == run
+
+
+def test_what_is_no_id_is_refused_and_a_text_that_is_none_is_unknown() -> None:
+    for wrong in (3, None, b"01", double.delay(3)):
+        with pytest.raises(TypeError, match=r"the id of a run is expected, a text or a UUID, not"):
+            nbtasks.get_run(wrong)  # type: ignore[arg-type]
+    with pytest.raises(nbtasks.UnknownRun):
+        nbtasks.get_run("no id")
+
+
+@pytest.mark.parametrize(("wrong", "error"), [("1", TypeError), (True, TypeError), (math.nan, ValueError)])
+def test_a_timeout_that_is_no_number_is_refused_where_it_is_given(wrong: Any, error: type[Exception]) -> None:
+    run, runs = double.delay(3), double.map([1, 2], deferred=True)
+    run.wait()
+    waits: list[Callable[..., Any]] = [
+        run.result, run.exception, run.wait, nbtasks.get_run(run.id).result, double.submit(1).result,
+        runs.result, runs.wait, partial(nbtasks.wait, runs), partial(nbtasks.as_completed, runs),
+    ]  # fmt: skip
+
+    for wait in waits:
+        with pytest.raises(error, match="timeout is a number of seconds"):
+            wait(timeout=wrong)
+
+
+def test_a_timeout_without_end_is_none() -> None:
+    assert double.submit(1).result(timeout=math.inf) == 2
+    assert double.map([1, 2], deferred=True).result(timeout=math.inf) == [2, 4]
 
 
 def test_state_history_and_attempts_say_what_happened() -> None:
@@ -252,3 +288,12 @@ def test_runs_lists_the_newest_first() -> None:
     assert nbtasks.runs(limit=2) == [runs[2], runs[1]]
     with pytest.raises(ValueError, match="limit"):
         nbtasks.runs(limit=0)
+
+
+def test_a_state_that_is_none_is_refused() -> None:
+    for wrong in (3, [3], True):
+        with pytest.raises(TypeError, match="state is a state type or name, or a list of them"):
+            nbtasks.runs(state=wrong)  # type: ignore[arg-type]
+    for unknown in ("gone", ["FAILED", "gone"], []):
+        with pytest.raises(ValueError, match="state"):
+            nbtasks.runs(state=unknown)

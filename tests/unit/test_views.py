@@ -118,7 +118,7 @@ def test_a_run_took_until_it_ended_or_until_now() -> None:
     assert views.took_s(completed(start=0.0), START_S + 100) is None
 
 
-@pytest.mark.parametrize("text", [ID[-4:], ID[:13]])
+@pytest.mark.parametrize("text", [ID[-4:], ID[:13], ID[-4:].upper(), ID.replace("-", "")])
 def test_a_run_is_found_by_an_end_of_its_id(text: str) -> None:
     assert views.match_id(text, [ID, "x" * 36]) == ID
 
