@@ -265,7 +265,7 @@ def logs(home: str, run: str, follow: bool) -> None:
 
 @main.command()
 @click.argument("name", metavar="WORKER")
-@click.option("-c", "code", help="Execute this, print what it gives, and end.")
+@click.option("-c", "code", help="Execute this, print what it gives, and end: 1 if it raises.")
 @click.pass_obj
 def console(home: str, name: str, code: str | None) -> None:
     """Execute code in a worker, also while it executes a run: frames() gives the frames of that.
@@ -290,8 +290,8 @@ def console(home: str, name: str, code: str | None) -> None:
     try:
         if code is None:
             consoles.talk(opened, pid)
-        else:
-            consoles.say(opened, code)
+        elif not consoles.say(opened, code):
+            sys.exit(1)
     finally:
         opened.close()
 

@@ -67,7 +67,7 @@ class Console:
         raise NbtasksError(f"the worker's kernel has not answered within {ANSWER_S:g} s")
 
     def execute(self, code: str) -> Iterator[tuple[str, str]]:
-        """Execute code in the worker; gives (stream, text) as they come."""
+        """Execute code in the worker; gives (stream or "error", text) as they come."""
         client = self._client
         content = {
             "code": code, "silent": False, "store_history": False, "user_expressions": {},
@@ -96,12 +96,15 @@ class Console:
         self._client.stop_channels()
 
 
-def say(console: Console, code: str) -> None:
-    """Execute code, and write what it gives."""
+def say(console: Console, code: str) -> bool:
+    """Execute code, and write what it gives; False if it raised."""
+    is_good = True
     for name, text in console.execute(code):
-        stream = sys.stderr if name == "stderr" else sys.stdout
+        stream = sys.stdout if name == "stdout" else sys.stderr
         stream.write(text)
         stream.flush()
+        is_good = is_good and name != "error"
+    return is_good
 
 
 def talk(console: Console, pid: int) -> None:
@@ -138,7 +141,7 @@ def _text_of(kind: str, content: dict[str, Any]) -> tuple[str, str] | None:
     if kind == "stream":
         return content["name"], content["text"]
     if kind == "error":
-        return "stderr", "\n".join(content["traceback"]) + "\n"
+        return "error", "\n".join(content["traceback"]) + "\n"
     if kind in ("execute_result", "display_data"):
         text = content["data"].get("text/plain", "")
         return ("stdout", f"{text}\n") if text else None

@@ -75,9 +75,11 @@ def test_an_idle_worker_answers_and_shows_errors(client: Any, workers: Any) -> N
     task(tasks.double).delay(1).result(timeout=60)
     [worker, *_] = client.status().workers
 
-    assert said(worker.name, "1 + 1").output == "2\n"
+    added, raised = said(worker.name, "1 + 1"), said(worker.pid, "1 / 0")
+    assert (added.exit_code, added.output) == (0, "2\n")
     assert said(worker.pid, "frames()").output.startswith("[")
-    assert "ZeroDivisionError" in said(worker.pid, "1 / 0").output
+    assert (raised.exit_code, "ZeroDivisionError" in raised.output) == (1, True)
+    assert said(worker.pid, "import sys; print('no error', file=sys.stderr)").exit_code == 0
     assert task(tasks.double).delay(4).result(timeout=60) == 8
 
 
