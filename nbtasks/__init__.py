@@ -133,7 +133,7 @@ _PARTS = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def _found(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'nbtasks' has no attribute {name!r}")
     if name in _MODULES:
@@ -142,6 +142,10 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f"nbtasks.{part}"), name)
     globals()[name] = value
     return value
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _found  # to a type checker it would say that there is every name
 
 
 def __dir__() -> list[str]:

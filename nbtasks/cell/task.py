@@ -19,7 +19,7 @@ from nbtasks.tasks.options import Options
 from nbtasks.tasks.packing import Call
 
 
-class CellTask(Task[Cell]):
+class CellTask(Task[..., Any]):
     """Its parameters are the names that the cell reads; each has the value that was captured.
 
     Parameters
@@ -62,7 +62,7 @@ class CellTask(Task[Cell]):
         """Run it here and now, in the shell of this process."""
         return value_in(super().__call__(*args, **kwargs))
 
-    def _copy(self, fn: Any, chosen: Options) -> Task[Any]:
+    def _copy(self, fn: Any, chosen: Options) -> Task[..., Any]:
         copy = super()._copy(fn, chosen)
         assert isinstance(copy, CellTask)
         copy._know(self._names)

@@ -396,7 +396,7 @@ class Client:
     # -- workers ------------------------------------------------------------------------------------------
 
     def start_workers(
-        self, n: int, tasks: Iterable[Task[Any]] | None = None, *, least: int | None = None, **kind: Any
+        self, n: int, tasks: Iterable[Task[..., Any]] | None = None, *, least: int | None = None, **kind: Any
     ) -> Pool:
         """Start a pool of `n` workers.
 

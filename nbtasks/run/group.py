@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, SupportsIndex, overload
+from typing import Any, Literal, SupportsIndex, overload
 
 from nbtasks import context
 from nbtasks.context import Submitter
@@ -16,13 +16,20 @@ from nbtasks.core.messages import RunFilter
 from nbtasks.core.states import State, StateType
 from nbtasks.run import asked, bars, detaching
 from nbtasks.run.handle import Run
+from nbtasks.run.variables import R
 
 ASKED_EACH_MAX = 20  # runs of whose states the broker is asked one by one
 
 
-class RunList(list[Run]):
+class RunList(list[Run[R]]):
     """The runs of one `map`, in the order of its input."""
 
+    @overload
+    def result(self, timeout: float | None = None, raise_on_failure: Literal[True] = True) -> list[R]: ...
+    @overload
+    def result(
+        self, timeout: float | None = None, raise_on_failure: bool = True
+    ) -> list[R | BaseException]: ...
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[Any]:
         """All results in order; the first failure is raised as soon as it is known.
 
@@ -60,7 +67,7 @@ class RunList(list[Run]):
             types.update(_types_now(client, group))
         return {str(kind): types[kind] for kind in StateType}
 
-    def __await__(self) -> Generator[Any, None, list[Any]]:
+    def __await__(self) -> Generator[Any, None, list[R]]:
         """All results in order; the first failure is raised as soon as it is known."""
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
@@ -112,10 +119,10 @@ class RunList(list[Run]):
                         run.result()
 
     @overload
-    def __getitem__(self, index: SupportsIndex) -> Run: ...
+    def __getitem__(self, index: SupportsIndex) -> Run[R]: ...
     @overload
-    def __getitem__(self, index: slice) -> RunList: ...
-    def __getitem__(self, index: SupportsIndex | slice) -> Run | RunList:
+    def __getitem__(self, index: slice) -> RunList[R]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Run[R] | RunList[R]:
         found = super().__getitem__(index)
         return RunList(found) if isinstance(found, list) else found
 
@@ -123,7 +130,7 @@ class RunList(list[Run]):
         return f"RunList({super().__repr__()})"
 
 
-def wait(runs: Iterable[Run], timeout: float | None = None) -> tuple[set[Run], set[Run]]:
+def wait(runs: Iterable[Run[R]], timeout: float | None = None) -> tuple[set[Run[R]], set[Run[R]]]:
     """Wait until all runs ended, at most `timeout` seconds.
 
     Returns
@@ -137,7 +144,7 @@ def wait(runs: Iterable[Run], timeout: float | None = None) -> tuple[set[Run], s
     return done, set(wanted) - done
 
 
-def as_completed(runs: Iterable[Run], timeout: float | None = None) -> Iterator[Run]:
+def as_completed(runs: Iterable[Run[R]], timeout: float | None = None) -> Iterator[Run[R]]:
     """Give the runs as they end, each once.
 
     Parameters

@@ -11,7 +11,7 @@ import contextvars
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
-from typing import Any
+from typing import Any, Generic, Literal, overload
 from uuid import UUID
 
 from nbtasks import pickling
@@ -33,11 +33,12 @@ from nbtasks.run import again, asked, detaching, outputs
 from nbtasks.run.moments import RunAttempt, RunProgress, RunState
 from nbtasks.run.replay import replayed
 from nbtasks.run.streaming import Reader
+from nbtasks.run.variables import R_co
 
 log = logging.getLogger("nbtasks.runs")
 
 
-class Run(Upstream):
+class Run(Upstream, Generic[R_co]):
     """One call of a task in the background.
 
     Handles on the same run are equal, in whatever process or notebook they were made. As an argument of
@@ -167,6 +168,10 @@ class Run(Upstream):
         self._wait(timeout)
         return self.state
 
+    @overload
+    def result(self, timeout: float | None = None, raise_on_failure: Literal[True] = True) -> R_co: ...
+    @overload
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R_co | BaseException: ...
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
         """What the task returned.
 
@@ -255,7 +260,7 @@ class Run(Upstream):
             raise UnknownRun(f"no run {self._run} is recorded in this home")
         return True
 
-    def add_done_callback(self, callback: Callable[[Run], Any]) -> None:
+    def add_done_callback(self, callback: Callable[[Run[R_co]], Any]) -> None:
         """Call `callback(run)` once, when the run ended or now if it has, in whatever thread learns of it.
 
         What it prints in a notebook belongs to the cell that adds it.
@@ -274,7 +279,7 @@ class Run(Upstream):
         if not fate.is_settled:
             self._client.keep(fate)
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, R_co]:
         """What `result()` gives; ■ leaves the cell at once, and the run goes on."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
@@ -335,6 +340,10 @@ class Run(Upstream):
         """End the run: at once if it waits; if it runs by an interrupt, then by a kill."""
         self._client.cancel([self._run])
 
+    @overload
+    def rerun(self, here: Literal[False] = False) -> Run[R_co]: ...
+    @overload
+    def rerun(self, here: bool) -> Any: ...
     def rerun(self, here: bool = False) -> Any:
         """Call it once more, with the code, the arguments and the options that it had.
 

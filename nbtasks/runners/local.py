@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequen
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, overload
 from uuid import UUID
 
 from nbtasks import context
@@ -27,12 +27,13 @@ from nbtasks.errors import CancelledRun, CrashedRun, NotPicklable, TimedOut, Unk
 from nbtasks.run.handle import Run
 from nbtasks.run.moments import RunAttempt, RunProgress, RunState
 from nbtasks.run.streaming import rest_of
+from nbtasks.run.variables import R_co
 from nbtasks.runners.course import Course, ProcessDied
 from nbtasks.runners.interrupts import Interrupted, Interruptible
 from nbtasks.states import Returned
 
 
-class LocalRun(Run, Course):
+class LocalRun(Run[R_co], Course):
     """One call of a task in this process, by a task runner.
 
     As an argument of `.delay()` it is replaced by its result; that it has to have already.
@@ -113,6 +114,10 @@ class LocalRun(Run, Course):
             raise TimeoutError(f"run {self.name!r} ({self._run}) has not ended within {timeout:g} s")
         return self._error
 
+    @overload
+    def result(self, timeout: float | None = None, raise_on_failure: Literal[True] = True) -> R_co: ...
+    @overload
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R_co | BaseException: ...
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
         error = self.exception(timeout)
         if error is None:
@@ -138,7 +143,7 @@ class LocalRun(Run, Course):
         while (found := await asyncio.to_thread(next, values, _OVER)) is not _OVER:
             yield found
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, R_co]:
         with context.lending():
             return (yield from super().__await__())
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
 from nbtasks.context import Served, submitter
+from nbtasks.run.variables import P, R_co
 from nbtasks.tasks import options
-from nbtasks.tasks.definition import F, Task
+from nbtasks.tasks.definition import Task
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 
 @overload
-def task(fn: F, /) -> Task[F]: ...
+def task(fn: Callable[P, R_co], /, **given: Unpack[Words]) -> Task[P, R_co]: ...
 @overload
-def task(**given: Unpack[Words]) -> Callable[[F], Task[F]]: ...
+def task(**given: Unpack[Words]) -> Callable[[Callable[P, R_co]], Task[P, R_co]]: ...
 @options.spelled_out
 def task(fn: Any = None, /, **given: Any) -> Any:
     """Make a task of a function: `@task`, `@task(retries=3)`, `task(function, ...)`; options as in `Task`."""
@@ -28,7 +29,7 @@ def task(fn: Any = None, /, **given: Any) -> Any:
     return Task(fn, **given)
 
 
-def serve(*tasks: Task[Any], limit: int | None = None) -> Any:
+def serve(*tasks: Task[..., Any], limit: int | None = None) -> Any:
     """Execute the runs of these tasks on workers of this machine, those that wait already included.
 
     In a script it blocks until SIGINT or SIGTERM, and then until what runs has ended. In a notebook it

@@ -6,8 +6,8 @@ import functools
 import sys
 import time
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 import msgspec
 
@@ -16,6 +16,7 @@ from nbtasks.context import submitter
 from nbtasks.core.messages import Need, RunId, Spec
 from nbtasks.errors import NotPicklable, ValueTooLarge
 from nbtasks.run import Run, RunList
+from nbtasks.run.variables import P, R_co
 from nbtasks.runners import LocalRun, TaskRunner, task_runner
 from nbtasks.tasks import caching, code, identity, loglines, naming, options, packing
 from nbtasks.tasks.described import Described
@@ -29,15 +30,19 @@ from nbtasks.wire import ids
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from nbtasks.tasks.giving import Async, Giving, Method, Q, S, T
     from nbtasks.tasks.words import Words
 
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-class Task(Described, Decorators, Generic[F]):
+class Task(Described, Decorators, Generic[P, R_co]):
     """A function with a name and options.
+
+    To type checkers it is a `Task[P, R]`: P are the parameters of the function, R what a call gives. They
+    check a call like one of the function. What `.delay`, `.submit` and `.map` take may be a run in the place
+    of a value, however deep, which no type can say: there they know the results, and leave the arguments
+    alone.
 
     Parameters
     ----------
@@ -53,15 +58,15 @@ class Task(Described, Decorators, Generic[F]):
         wrong type.
     """
 
-    fn: F
+    fn: Callable[P, R_co]
     _is_static = False  # as a method it gets no object
 
     @options.spelled_out
-    def __init__(self, fn: F, **given: Unpack[Words]) -> None:
+    def __init__(self, fn: Callable[P, R_co], **given: Unpack[Words]) -> None:
         if isinstance(fn, Task):
             raise TypeError(f"{fn.name!r} is a task already; with_options() makes another one of it")
         if isinstance(fn, staticmethod):
-            fn, self._is_static = fn.__func__, True  # type: ignore[assignment]
+            fn, self._is_static = fn.__func__, True
         if not callable(fn):
             raise TypeError(f"a task is made of something that can be called, not of {fn!r}")
         self._become(fn, options.changed(options.initial(fn), given))
@@ -74,14 +79,14 @@ class Task(Described, Decorators, Generic[F]):
         naming.check(self._options.run_name, self._signature)
 
     @classmethod
-    def of_spec(cls, fn: F, spec: Spec, around: Mapping[str, Any]) -> Task[F]:
+    def of_spec(cls, fn: Any, spec: Spec, around: Mapping[str, Any]) -> Task[..., Any]:
         """The task of a run, as it travelled; `around` came with the code."""
-        made: Task[F] = object.__new__(cls)
+        made: Task[..., Any] = object.__new__(cls)
         made._become(fn, options.of_spec(spec, around))
         functools.update_wrapper(made, fn, updated=())
         return made
 
-    def _become(self, fn: F, chosen: Options) -> None:
+    def _become(self, fn: Any, chosen: Options) -> None:
         self.fn = fn
         self.__wrapped__ = fn
         self._options = chosen
@@ -93,7 +98,7 @@ class Task(Described, Decorators, Generic[F]):
         return f"Task(name={self.name!r}, key={self.key!r})"
 
     @options.spelled_out
-    def with_options(self, **given: Unpack[Words]) -> Task[F]:
+    def with_options(self, **given: Unpack[Words]) -> Task[P, R_co]:
         """Another task of the same function: what is given replaces, everything else is kept."""
         chosen = options.changed(self._options, given)
         later = tuple(word for word in options.BACKGROUND if word in given)
@@ -102,14 +107,20 @@ class Task(Described, Decorators, Generic[F]):
         naming.check(chosen.run_name, self._signature)
         return self._copy(self.fn, chosen)
 
-    def _copy(self, fn: Any, chosen: Options) -> Task[Any]:
-        copy: Task[Any] = object.__new__(type(self))
+    def _copy(self, fn: Any, chosen: Options) -> Task[Any, Any]:
+        copy: Task[Any, Any] = object.__new__(type(self))
         copy._become(fn, chosen)
         copy._is_static = self._is_static
         functools.update_wrapper(copy, fn, updated=())
         return copy
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Task[Any]:
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Task[P, R_co]: ...
+    @overload
+    def __get__(self: Method[S, Q, T], instance: S, owner: type | None = None) -> Task[Q, T]: ...
+    @overload
+    def __get__(self, instance: Any, owner: type | None = None) -> Task[P, R_co]: ...
+    def __get__(self, instance: Any, owner: type | None = None) -> Task[..., Any]:
         """As a method of an object: the object is the first argument, unless it is a static one."""
         if instance is None or self._is_static:
             return self
@@ -136,13 +147,31 @@ class Task(Described, Decorators, Generic[F]):
 
     # -- calling it ---------------------------------------------------------------------------------------
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Run it here and now; a broker has no part in it."""
-        args, kwargs, parameters = self._bound(args, kwargs)
-        name = naming.name_of(self._options.run_name, parameters)
-        return LocalCall(self, (args, kwargs, parameters), self._local_spec(), self._around(), name).start()
+    if TYPE_CHECKING:
+        # the result of a run: what the function returns, what that is awaited for, or all that it yields
 
-    def submit(self, /, *args: Any, wait_for: Any = None, **kwargs: Any) -> LocalRun:
+        @overload
+        def _gives(self: Async[T]) -> T: ...
+        @overload
+        def _gives(self: Task[..., AsyncIterator[T]]) -> list[T]: ...
+        @overload
+        def _gives(self: Task[..., Iterator[T]]) -> list[T]: ...
+        @overload
+        def _gives(self: Task[..., T]) -> T: ...
+        def _gives(self) -> Any: ...
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Run it here and now; a broker has no part in it."""
+        call = self._bound(args, kwargs)
+        name = naming.name_of(self._options.run_name, call[2])
+        gives: R_co = LocalCall(self, call, self._local_spec(), self._around(), name).start()
+        return gives
+
+    @overload
+    def submit(self: Async[T], /, *args: Any, wait_for: Any = None, **kwargs: Any) -> LocalRun[T]: ...
+    @overload
+    def submit(self: Giving[T], /, *args: Any, wait_for: Any = None, **kwargs: Any) -> LocalRun[T]: ...
+    def submit(self, /, *args: Any, wait_for: Any = None, **kwargs: Any) -> LocalRun[Any]:
         """Run it by the task runner of the block around, else in a thread of this process.
 
         Nothing is recorded. In a thread a time-out interrupts Python code but cannot kill: what blocks
@@ -183,7 +212,11 @@ class Task(Described, Decorators, Generic[F]):
 
         return start
 
-    def delay(self, /, *args: Any, **kwargs: Any) -> Run:
+    @overload
+    def delay(self: Async[T], /, *args: Any, **kwargs: Any) -> Run[T]: ...
+    @overload
+    def delay(self: Giving[T], /, *args: Any, **kwargs: Any) -> Run[T]: ...
+    def delay(self, /, *args: Any, **kwargs: Any) -> Run[Any]:
         """Run it in the background; returns when the run is recorded.
 
         A run among the arguments, however deep, is replaced by its result; this one starts when it is there.
@@ -212,6 +245,16 @@ class Task(Described, Decorators, Generic[F]):
         loglines.created(run.name or spec.name)
         return Run(run.run, run.name or spec.name, spec.key, spec.tags, run.parameters, client, fate)
 
+    @overload
+    def apply_async(
+        self: Async[T], args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None,
+        *, wait_for: Any = None, **given: Unpack[Words],
+    ) -> Run[T]: ...  # fmt: skip
+    @overload
+    def apply_async(
+        self: Giving[T], args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None,
+        *, wait_for: Any = None, **given: Unpack[Words],
+    ) -> Run[T]: ...  # fmt: skip
     def apply_async(
         self,
         args: Iterable[Any] = (),
@@ -219,7 +262,7 @@ class Task(Described, Decorators, Generic[F]):
         *,
         wait_for: Any = None,
         **given: Any,
-    ) -> Run:
+    ) -> Run[Any]:
         """The long form of `delay`: arguments in a tuple and a dict, options of this one run beside them.
 
         Parameters
@@ -242,7 +285,15 @@ class Task(Described, Decorators, Generic[F]):
         one = self.with_options(**given) if given else self
         return one._delayed(tuple(args), dict(kwargs or {}), packing.waits_for(wait_for))
 
-    def map(self, /, *args: Any, deferred: bool = False, wait_for: Any = None, **kwargs: Any) -> RunList:
+    @overload
+    def map(
+        self: Async[T], /, *args: Any, deferred: bool = False, wait_for: Any = None, **kwargs: Any
+    ) -> RunList[T]: ...
+    @overload
+    def map(
+        self: Giving[T], /, *args: Any, deferred: bool = False, wait_for: Any = None, **kwargs: Any
+    ) -> RunList[T]: ...
+    def map(self, /, *args: Any, deferred: bool = False, wait_for: Any = None, **kwargs: Any) -> RunList[Any]:
         """Run it once for each item: in this process as by `submit`, or in the background as by `delay`.
 
         Iterables are walked together; strings and other single values, defaults and `unmapped(x)` are the

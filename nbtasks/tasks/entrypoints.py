@@ -15,7 +15,7 @@ class BadEntrypoint(Exception):
     """The message says in one line what is wrong with which entrypoint."""
 
 
-def load_task(text: str) -> Task[Any]:
+def load_task(text: str) -> Task[..., Any]:
     """Import the module and give its task.
 
     A file is imported under its stem, with its folder in `sys.path`, as if it were run as a script: its
