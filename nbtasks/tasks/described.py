@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -89,3 +90,21 @@ class Described:
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         names = tuple(one.name for one in parameters if one.kind in kinds)
         return names if names and len(names) == len(parameters) else None
+
+    # -- marks by which libraries know what has to be awaited; none is made before somebody looks ---------
+
+    @property
+    def _is_coroutine_mark(self) -> Any:
+        """What `inspect.iscoroutinefunction` looks for, from Python 3.12 on."""
+        return getattr(inspect, "_is_coroutine_mark", None) if self._is_async else None
+
+    @property
+    def _is_coroutine(self) -> Any:
+        """What `asyncio.iscoroutinefunction` looks for; whoever calls that has imported it."""
+        marks = sys.modules.get("asyncio.coroutines")
+        return getattr(marks, "_is_coroutine", None) if self._is_async else None
+
+    @property
+    def _is_async(self) -> bool:
+        target = self.fn if inspect.isroutine(self.fn) else type(self.fn).__call__
+        return inspect.iscoroutinefunction(target)

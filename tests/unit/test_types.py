@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import nbtasks
+from nbtasks import Task, task
 
 PACKAGE = Path(nbtasks.__file__).parent
 
@@ -153,3 +157,28 @@ def test_a_type_checker_knows_what_calls_and_runs_give_and_refuses_what_does_not
 
 def test_the_package_says_that_it_has_types() -> None:
     assert (PACKAGE / "py.typed").is_file()
+
+
+class Callee:
+    async def __call__(self) -> int:
+        return 3
+
+
+async def waits() -> int:
+    return 3
+
+
+async def gives() -> AsyncIterator[int]:
+    yield 3
+
+
+def test_an_async_task_is_known_as_one() -> None:
+    awaited = [task(waits), task(Callee(), name="callee"), task(waits).with_options(retries=1)]
+    others: list[Task] = [task(len), task(gives)]
+
+    # the mark that inspect looks for came with Python 3.12, that of asyncio leaves with 3.16
+    looks = [asyncio.iscoroutinefunction] if sys.version_info < (3, 14) else []
+    looks += [inspect.iscoroutinefunction] if sys.version_info >= (3, 12) else []
+    for is_async in looks:
+        assert all(map(is_async, awaited))
+        assert not any(map(is_async, others))
