@@ -46,9 +46,7 @@ COLOURS: dict[str, str] = {
     StateType.CRASHED: "#d9483b",
 }
 UNKNOWN_SHAPE, UNKNOWN_COLOUR = "?", "#7d7d7d"
-FINAL_TYPES = frozenset(
-    {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED},
-)
+FINAL_TYPES = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED})
 
 
 class StateLike(Protocol):

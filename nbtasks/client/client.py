@@ -13,7 +13,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from nbtasks import context, pickling, settings
+from nbtasks import context, settings
 from nbtasks.client import pools, processes, status, stopping
 from nbtasks.client.lending import Lending
 from nbtasks.client.link import Link
@@ -92,8 +92,7 @@ class Client:
     def __init__(self, home: str | os.PathLike[str] | None = None, start: bool = True) -> None:
         self.home: Path = settings.home_path(home)
         self._start = start
-        # a forked child is still within the blocks of its parent, and leaves them itself
-        self._uses: list[ExitStack] = []
+        self._uses: list[ExitStack] = []  # a forked child is in the blocks of its parent, and leaves them
         self.reset()
         processes.clients.add(self)
 
@@ -416,9 +415,7 @@ class Client:
             raise ValueError(f"n is a number of workers from 1 on, not {n!r}")
         wanted = pools.kind_of(**kind)
         self._opened(starts_again=True)
-        served = None
-        if tasks is not None:
-            served = [Served(task.key, task.name, pickling.dump_function(task.fn)[0]) for task in tasks]
+        served = None if tasks is None else [Served(task.key, task.name, task.dumped()[0]) for task in tasks]
         least = n if least is None else max(0, min(least, n))
         return pools.start(self, least, n, served, generic=False, paths=local_paths(), kind=wanted)
 
@@ -436,8 +433,7 @@ class Client:
             loglines.serving([task.name for task in tasks])
             return pools.start(self, min(1, most), most, tasks, generic=False, paths=local_paths())
         self.close()  # while it blocks this process is no client
-        exit_status = pools.run(self, most, tasks, local_paths())
-        if exit_status:
+        if exit_status := pools.run(self, most, tasks, local_paths()):
             raise SystemExit(exit_status)
         return None
 
