@@ -22,7 +22,7 @@ from nbtasks import views
 from nbtasks.errors import CancelledRun, Detached, NbtasksError
 from nbtasks.jupyter import offers, session
 from nbtasks.jupyter.display import BoardView, RunTable
-from nbtasks.run import Run
+from nbtasks.run import Run, RunList
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -193,7 +193,8 @@ class NbtasksMagics(Magics):
         if not arguments.words:
             raise UsageError("%nbtasks cancel takes runs: their ids, ends of their ids, or variables")
         found = [run for word in arguments.words for run in self._runs(word)]
-        client, ended = session.running(), sum(run.state.is_final for run in found)
+        client, counts = session.running(), RunList(found).counts  # not run by run: there may be thousands
+        ended = sum(counts[kind] for kind in views.FINAL_TYPES)
         client.cancel([run.id for run in found])
         print(views.cancel_text(len(found) - ended, ended))
 

@@ -244,7 +244,7 @@ def says_what_is_no_unicode(how: str) -> object:
 )
 def test_text_that_is_no_unicode_is_spelled_out(client: Any, how: str, state: str) -> None:
     client.start_workers(1)
-    run = says_what_is_no_unicode.with_options(name="caf\udce9").delay(how)
+    run = says_what_is_no_unicode.delay(how)
 
     found = run.wait(timeout=60)
 
