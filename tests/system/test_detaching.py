@@ -159,7 +159,7 @@ def test_the_countdown_goes_on_through_a_loop_that_waits_for_one_run_after_the_o
 
 
 @pytest.mark.feature("N7", "N8")
-@pytest.mark.parametrize("code", ["await run", "await runs"])
+@pytest.mark.parametrize("code", ["await run", "await runs", "async for value in run: pass"])
 def test_an_interrupt_of_a_cell_that_awaits_leaves_the_run_at_once(
     notebook: Kernel, held: Path, code: str
 ) -> None:
