@@ -223,7 +223,8 @@ class Daemon:
                 self._store.commit(output)
                 return
             except JournalError as error:
-                if not is_full(error) or self._stop_signals:
+                is_needed = not (self._stop_signals or (self._owner and self._owner.is_dead()))
+                if not is_full(error) or not is_needed:
                     raise
                 if not told:
                     log.critical(

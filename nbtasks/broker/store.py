@@ -61,20 +61,22 @@ class Store:
     def is_in_place(self) -> bool:
         """Whether the file and the log that are written are the ones at their paths still."""
         found = [_identity(Path(f"{self.path}{suffix}")) for suffix in ("", "-wal")]
-        known, self._identities = self._identities, found
-        return None not in found and (known is None or known == found)
+        if self._identities is None:
+            self._identities = found
+        return None not in found and found == self._identities
 
     def rescue(self) -> Path:
-        """Write all that is recorded to a new file: in place of one that was removed, else beside it."""
+        """Write all that is recorded to a new file: in place of ours, or beside one that was put there."""
         copy = self.path.with_name(f"{self.path.name}.rescued-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
         with closing(sqlite3.connect(copy)) as target:
             self._db.backup(target)
         os.chmod(copy, 0o600)
-        if self.path.exists():
+        ours = self._identities[0] if self._identities else None
+        if _identity(self.path) not in (None, ours):
             return copy
         for suffix in ("-wal", "-shm"):
-            Path(f"{self.path}{suffix}").unlink(missing_ok=True)  # of the file that is gone
-        return copy.rename(self.path)
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)  # of the file that was
+        return copy.replace(self.path)
 
     def damaged(self) -> list[Path]:
         """Journals of this home that were set aside."""

@@ -179,12 +179,13 @@ def test_a_restart_does_not_count_what_is_over(past: list[str], client: Any) -> 
     assert json.loads(nbtasks_command("runs", "-o", "json", "-l", "1"))[0]["state"] == "Completed"
 
 
+@pytest.mark.parametrize("names", ["journal.db*", "journal.db", "journal.db-wal"])
 def test_a_journal_that_is_removed_under_its_broker_is_put_back_with_all_runs(
-    client: Any, home: Path
+    client: Any, home: Path, names: str
 ) -> None:
     before = double.delay(1)
     pid = client.status().broker_pid
-    for path in home.glob("journal.db*"):
+    for path in home.glob(names):
         path.unlink()
     meanwhile = double.delay(2)
 
