@@ -202,8 +202,25 @@ class Attempts:
             self._send(worker, kept)
             return
         if not seat.kept:
-            self._timers.add(now.mono_s + KEPT_S, "kept", worker)
+            seat.tell_kept_at = now.mono_s + KEPT_S
+            if not seat.tells_kept:
+                self._tell_kept_later(seat)
         seat.kept.append(kept)
+
+    def tell_kept(self, worker: PeerId, now: Now) -> None:
+        """A timer of ours is due: tell what no push took along; what came since it was set waits on."""
+        seat = self._staff.seats.get(worker)
+        if seat is None:
+            return
+        seat.tells_kept = False
+        if seat.kept and now.mono_s < seat.tell_kept_at:
+            self._tell_kept_later(seat)
+        else:
+            self._dispatcher.flush_kept(seat)
+
+    def _tell_kept_later(self, seat: Seat) -> None:
+        seat.tells_kept = True
+        self._timers.add(seat.tell_kept_at, "kept", seat.record.worker)
 
     def returned(self, worker: PeerId, message: Returned, now: Now) -> None:
         record = self.current(worker, (message.run, message.attempt))

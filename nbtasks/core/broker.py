@@ -401,8 +401,7 @@ class Broker:
             run, attempt, *rest = subject
             self._attempts.due(kind, (run, attempt), rest[0] if rest else 0.0, now)
         elif kind == "kept":
-            if seat := self._staff.seats.get(subject):
-                self._dispatcher.flush_kept(seat)
+            self._attempts.tell_kept(subject, now)
         elif kind not in ("look", "events", "grant"):
             self._presence.due(kind, subject, now)
 

@@ -46,6 +46,8 @@ class Seat:
         self.lender: RunId = ""  # the held run whose code waits for others: the slot is lent
         self.load_s = 0.0  # how long all that it holds is expected to take
         self.kept: list[Kept] = []  # to be said with the next push
+        self.tell_kept_at = 0.0  # mono seconds, without a push
+        self.tells_kept = False  # a timer for that is set
         self._expected: dict[RunId, float] = {}
         self.gone: Exited | None = None  # its process is gone, but a last word may be under way
 

@@ -330,6 +330,20 @@ def test_that_a_result_is_recorded_is_told_with_the_next_push_or_soon() -> None:
     assert kept(broker.output) == [("w-1", "s")]
 
 
+def test_no_worker_is_woken_for_what_is_recorded_while_runs_follow_each_other() -> None:
+    broker = desk()
+    told_alone = []
+    for i in range(50):
+        s = i * attempts.KEPT_S / 5
+        broker.with_run(f"r{i}", s)
+        broker.hears("w-1", finished(f"r{i}"), s=s)
+        told_alone += kept(broker.output)
+        broker.passes(s + attempts.KEPT_S / 10)
+        told_alone += kept(broker.output)
+
+    assert told_alone == []
+
+
 def test_a_worker_that_is_to_leave_is_told_at_once_what_is_recorded() -> None:
     broker = desk().with_run("r")
     broker.hears("p-1", m.Draining(1.0))
