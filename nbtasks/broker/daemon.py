@@ -49,6 +49,7 @@ from nbtasks.core.policy import CRASHED
 from nbtasks.core.records import Now, Output
 from nbtasks.core.states import StateType
 from nbtasks.core.version import VERSION
+from nbtasks.core.vigil import Vigil
 from nbtasks.errors import ProtocolError, VersionMismatch
 from nbtasks.settings import Settings
 from nbtasks.wire import access, clock, connection
@@ -59,7 +60,7 @@ from nbtasks.wire.connection import Connection
 from nbtasks.wire.keys import Keys
 from nbtasks.wire.lock import HomeLock
 from nbtasks.wire.outbox import Outboxes
-from nbtasks.wire.process import ProcessWatch
+from nbtasks.wire.process import ProcessWatch, cores
 from nbtasks.wire.sockets import BROKER
 
 ROOM_PAUSE_S = 0.5  # between two looks whether a full disk has room again
@@ -142,6 +143,7 @@ class Daemon:
             status=lambda request: self._broker.status(request, clock.now(), str(self._home), self._started),
         )
         self._payloads = payloads
+        self._vigil = Vigil(cores(), self._broker.has_busy_workers)
         self._sweep = Sweep(
             self._broker, self._reader, settings, self._answers.reply, self._gone, self._outboxes.runs
         )
@@ -171,11 +173,13 @@ class Daemon:
 
     def _pass(self) -> bool:
         """One turn; True after the last one."""
-        ready = self._sockets.poll(self._timeout_s(), self._fds())
+        ready = self._wait()
         now = clock.now()
         for subscription in self._sockets.subscriptions():
             self._on_subscription(subscription, now)
         frames = self._sockets.receive(FRAMES_PER_PASS)
+        if frames:
+            self._vigil.came(now)
         for received in frames:
             self._take(received, now)
         for fd in ready:
@@ -188,6 +192,12 @@ class Daemon:
         self._has_adopted = False
         self._attribute()
         return is_last
+
+    def _wait(self) -> set[int]:
+        """Wait for whatever comes next; returns the ready descriptors."""
+        timeout_s, now = self._timeout_s(), clock.now()
+        awake_until_s = min(self._vigil.until(now), now.mono_s + timeout_s)
+        return self._sockets.poll(timeout_s, self._fds(), awake_until_s)
 
     def _act(self, now: Now) -> bool:
         output = self._broker.take()
@@ -227,9 +237,7 @@ class Daemon:
                 if not is_full(error) or not is_needed:
                     raise
                 if not told:
-                    log.critical(
-                        "the disk of %s is full: nothing is recorded until there is room", self._home
-                    )
+                    log.critical("the disk of %s is full: nothing is recorded meanwhile", self._home)
                 told = True
             time.sleep(ROOM_PAUSE_S)
 

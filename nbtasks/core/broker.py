@@ -279,6 +279,10 @@ class Broker:
             times.append(self._idle_from + self._limits.idle_stop_s)
         return min((at for at in times if at is not None), default=None)
 
+    def has_busy_workers(self, number: int) -> bool:
+        """Whether so many workers hold a run."""
+        return self._staff.has_busy(number)
+
     def leaving(self, past: Iterable[Past], bounds: Bounds, now: Now) -> list[Past]:
         """Which of these final runs are to leave the table."""
         owed = self._finals.owed()

@@ -7,6 +7,7 @@ worker left, or its process is gone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 from nbtasks.core.messages import Exited, Kept, PeerId, PoolInfo, RunId, WorkerInfo
 from nbtasks.core.queue import Lane, lane_of
@@ -235,6 +236,11 @@ class Staff:
         for seat in sorted(free, key=lambda seat: seat.record.serves is None):
             if self._has_slot(seat):
                 yield seat
+
+    def has_busy(self, number: int) -> bool:
+        """Whether so many workers hold a run."""
+        busy = (seat for seat in self.seats.values() if seat.held)
+        return next(islice(busy, number - 1, None), None) is not None
 
     def _has_slot(self, seat: Seat) -> bool:
         """Whether its pool may execute one more; a pool may have more workers than slots for a while."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -143,7 +144,7 @@ class BrokerSockets:
         # one part, topic first: a second one takes every step of the way again
         self._xpub.send(topic + TOPIC_END + frame, NOW, copy=len(frame) <= COPY_BYTES_MAX)
 
-    def poll(self, timeout_s: float | None, fds: Sequence[int] = ()) -> set[int]:
+    def poll(self, timeout_s: float | None, fds: Sequence[int] = (), awake_until_s: float = 0.0) -> set[int]:
         """Wait for a frame, a subscription or a ready descriptor; return the ready descriptors.
 
         Who connects meanwhile is let in, or not.
@@ -152,12 +153,17 @@ class BrokerSockets:
         ----------
         fds
             Descriptors; never changed in place.
+        awake_until_s
+            Until then (mono seconds), look again and again instead of sleeping for the time-out.
         """
         if fds is not self._fds:
             self._fds, self._poller = fds, poll_of([*self._by_fileno, *fds])
         self._news = {socket for socket in self._suspects if is_readable(socket)}
         self._suspects.clear()
-        ready = {fd for fd, _ in self._poller.poll(0 if self._news else milliseconds(timeout_s))}
+        found = self._poller.poll(0 if self._news or awake_until_s else milliseconds(timeout_s))
+        while not (found or self._news) and time.monotonic() < awake_until_s:
+            found = self._poller.poll(0)
+        ready = {fd for fd, _ in found}
         for fd, socket in self._by_fileno.items():
             if fd in ready:
                 ready.discard(fd)
