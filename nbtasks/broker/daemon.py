@@ -1,4 +1,4 @@
-"""The broker's loop: receive a batch, run the machine, commit one transaction, then send.
+"""The broker's loop: receive a batch, run the machine, make safe what it records, then send.
 
 Everything else here is about coming up and going down: who owns the home, what is watched, and why
 the broker ends.
@@ -24,7 +24,7 @@ import msgspec
 from nbtasks.broker.answers import Answers
 from nbtasks.broker.payloads import Payloads
 from nbtasks.broker.reader import Reader
-from nbtasks.broker.store import JournalError, Store, is_full
+from nbtasks.broker.store import Store
 from nbtasks.broker.sweep import Sweep
 from nbtasks.broker.watches import Watches
 from nbtasks.core import codec, events
@@ -46,7 +46,7 @@ from nbtasks.core.messages import (
     Submit,
 )
 from nbtasks.core.policy import CRASHED
-from nbtasks.core.records import Now, Output
+from nbtasks.core.records import Now
 from nbtasks.core.states import StateType
 from nbtasks.core.version import VERSION
 from nbtasks.core.vigil import Vigil
@@ -63,7 +63,6 @@ from nbtasks.wire.outbox import Outboxes
 from nbtasks.wire.process import ProcessWatch, cores
 from nbtasks.wire.sockets import BROKER
 
-ROOM_PAUSE_S = 0.5  # between two looks whether a full disk has room again
 FRAMES_PER_PASS = 500  # so that a flood does not keep the first sender waiting for its commit
 LOOK_S = 1.0  # between two looks at the home and at threads
 GARBAGE_LOG_S = 10.0  # between two log lines about frames that cannot be read
@@ -101,9 +100,9 @@ class Daemon:
         self._look_at = 0.0
         self._stop_signals = 0
         self._owner = None if owner is None else ProcessWatch(owner, born(owner) or 0.0)
-        self._store = Store(home / "journal.db", settings.durability)
+        self._store = Store(home / "journal.db", settings.durability, self._waits_for_room)
         self._restored = self._store.restore()
-        self._reader = Reader(self._store.path, settings.runs_listed_max)
+        self._reader = Reader(self._store.path, settings.runs_listed_max, self._store.settle)
         self._outboxes = Outboxes(home)
         self._has_adopted = False  # in this pass
         self._blobs = Blobs(home)
@@ -202,7 +201,8 @@ class Daemon:
     def _act(self, now: Now) -> bool:
         output = self._broker.take()
         if output.writes:
-            self._commit(output)
+            if not self._store.note(output):
+                self._store.commit(output)
             self._payloads.committed(output)
             if output.removed:
                 self._sweep.committed(output.removed)
@@ -216,7 +216,9 @@ class Daemon:
             self._sweep_blobs()
         self._answers.perform(output, now.mono_s)
         if output.writes:
-            self._upkeep.committed(output)  # nobody waits for that
+            # nobody waits for that
+            self._store.settle()
+            self._upkeep.committed(output)
         for peer, wish in self._answers.prunes:
             self._sweep.ask(peer, wish, now)
         self._answers.prunes.clear()
@@ -225,21 +227,9 @@ class Daemon:
         self._end_damaged(now)
         return output.stop
 
-    def _commit(self, output: Output) -> None:
-        """Record it; on a full disk as soon as there is room: everybody waits, and nothing is lost."""
-        told = False
-        while True:
-            try:
-                self._store.commit(output)
-                return
-            except JournalError as error:
-                is_needed = not (self._stop_signals or (self._owner and self._owner.is_dead()))
-                if not is_full(error) or not is_needed:
-                    raise
-                if not told:
-                    log.critical("the disk of %s is full: nothing is recorded meanwhile", self._home)
-                told = True
-            time.sleep(ROOM_PAUSE_S)
+    def _waits_for_room(self) -> bool:
+        """Whether it is worth waiting until the disk is not full any more: nothing is lost meanwhile."""
+        return not (self._stop_signals or (self._owner and self._owner.is_dead()))
 
     def _timeout_s(self) -> float:
         if self._broker.unattributed(ATTRIBUTED_ROWS):

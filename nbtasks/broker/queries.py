@@ -7,13 +7,12 @@ the log from being moved into the file.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from nbtasks.broker import rows
-from nbtasks.broker.restoring import Specs
+from nbtasks.broker.restoring import Readable, Specs
 from nbtasks.core import codec
 from nbtasks.core.messages import (
     CallFound,
@@ -99,7 +98,7 @@ class Queries:
         Bound on the rows of one listing.
     """
 
-    def __init__(self, db: sqlite3.Connection, rows_max: int, blobs: Blobs) -> None:
+    def __init__(self, db: Readable, rows_max: int, blobs: Blobs) -> None:
         self.db = db
         self._blobs = blobs
         self._rows_max = rows_max

@@ -40,10 +40,17 @@ class _Job(NamedTuple):
 
 
 class Reader:
-    """Reads for the loop, one thing after the other."""
+    """Reads for the loop, one thing after the other.
 
-    def __init__(self, path: Path, rows_max: int) -> None:
+    Parameters
+    ----------
+    before
+        Called before anything is asked, so that it is there to be found.
+    """
+
+    def __init__(self, path: Path, rows_max: int, before: Callable[[], object] = lambda: None) -> None:
         self._path = path
+        self._before = before
         self._blobs = Blobs(path.parent)
         self._rows_max = rows_max
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -79,6 +86,7 @@ class Reader:
             return True
         if len(self._open) >= JOBS_MAX:
             return False
+        self._before()
         self._open[key] = None
         self._jobs.put(_Job(key, work, done))
         return True

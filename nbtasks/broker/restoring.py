@@ -7,7 +7,8 @@ second, and a count that every commit keeps would cost each run more than a star
 from __future__ import annotations
 
 import sqlite3
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -31,10 +32,16 @@ class Restored(NamedTuple):
     holdings: list[Holding]
 
 
+class Readable(Protocol):
+    """What questions are put to: a connection, or what stands before one."""
+
+    def execute(self, question: str, values: Sequence[Any] = ..., /) -> sqlite3.Cursor: ...
+
+
 class Specs:
     """Specs by their key in the table, each read once."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Readable) -> None:
         self._db = db
         self._bodies: dict[int, Spec] = {}
 

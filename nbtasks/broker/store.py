@@ -1,24 +1,29 @@
 """The journal: one SQLite file, one connection that writes, one transaction per pass of the broker's loop.
 
-Nobody but the broker opens the file. A commit that fails ends the broker before anything was said; a
-restart is reading the table. What can wait is read by `reader`, in a thread of its own; read here is
-only what a push or a submit cannot go on without.
+Nobody but the broker opens the file. What a pass records is safe before anything is said of it, either
+committed or in the redo log, from which it is committed afterwards. A commit that fails ends the broker; a
+restart is reading the table. What can wait is read by `reader`, in a thread of its own; read here is only
+what a push or a submit cannot go on without.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec.structs import astuple
 
 from nbtasks.broker import opening, restoring
 from nbtasks.broker.opening import NewerSchema as NewerSchema
 from nbtasks.broker.queries import Queries
+from nbtasks.broker.redo import Redo, Rows
 from nbtasks.broker.restoring import Restored
 from nbtasks.broker.rows import LIVE, STATE_COLUMNS, Damaged, crc, marks, state_rows, text
 from nbtasks.broker.upkeep import Upkeep
@@ -27,11 +32,27 @@ from nbtasks.core.records import NewRow, Output, WorkerRecord
 from nbtasks.core.retention import Past
 from nbtasks.wire.blobs import REFERENCE_BYTES_MAX, Blobs, reference_of
 
-_INSERT_RUN = f"INSERT INTO run VALUES ({marks([''] * 15)})"
-_INSERT_STATE = f"INSERT INTO state ({', '.join(STATE_COLUMNS)}, seq) VALUES ({'?, ' * len(STATE_COLUMNS)}?)"
-_UPDATE_STATE = f"UPDATE state SET {', '.join(f'{c} = ?' for c in STATE_COLUMNS)} WHERE seq = ?"
+_RUN_COLUMNS = (
+    "seq", "id", "batch", "spec", "parent", "submitted", "parameters", "args", "crc", "priority", "eta",
+    "expires", "name", "cache_key", "refresh",
+)  # fmt: skip
+_STATEMENTS = {
+    "run": f"INSERT INTO run ({', '.join(_RUN_COLUMNS)}) VALUES ({marks(_RUN_COLUMNS)})",
+    "state": f"INSERT INTO state ({', '.join(STATE_COLUMNS)}, seq) VALUES ({marks(STATE_COLUMNS)}, ?)",
+    "need": "INSERT INTO need (seq, run, tolerant) VALUES (?, ?, ?)",
+    "change": f"UPDATE state SET {', '.join(f'{c} = ?' for c in STATE_COLUMNS)} WHERE seq = ?",
+    "key": "INSERT OR IGNORE INTO idempotency (task, key, seq) VALUES (?, ?, ?)",
+    "value": "INSERT OR REPLACE INTO result (seq, value) VALUES (?, ?)",
+    "cache": "INSERT OR REPLACE INTO cache (key, seq, expires) VALUES (?, ?, ?)",
+    "chunk": "INSERT OR REPLACE INTO output (seq, attempt, number, body) VALUES (?, ?, ?, ?)",
+}
+# when it is not known whether the same was executed before
+_AGAIN = {name: sql.replace("INSERT INTO", "INSERT OR REPLACE INTO") for name, sql in _STATEMENTS.items()}
+ROOM_PAUSE_S = 0.5  # between two looks whether a full disk has room again
 
 JournalError = sqlite3.Error  # for callers: only this part knows what the journal is made of
+
+log = logging.getLogger("nbtasks.broker")
 
 
 def is_full(error: JournalError) -> bool:
@@ -46,10 +67,15 @@ class Store:
     ----------
     durability
         "process": what was committed survives the death of any process; "power": a power cut, too.
+    waits
+        Asked when the disk is full: whether to wait for room, instead of raising.
     """
 
-    def __init__(self, path: str | Path, durability: str = "process") -> None:
+    def __init__(
+        self, path: str | Path, durability: str = "process", waits: Callable[[], bool] = lambda: False
+    ) -> None:
         self.path = Path(path)
+        self._waits = waits
         self._specs: dict[str, int] = {}  # digest -> key in the table
         self._durability = durability
         # the second: where a damaged journal lies now
@@ -57,12 +83,20 @@ class Store:
         self._cursor = self._db.cursor()
         self._identities: list[tuple[int, int] | None] | None = None  # of file and log; None: not looked yet
         self._greatest: RunId | None = None  # no recorded id is greater; None: not known yet
+        self._noted: Rows = []  # what is in the redo log
+        self._reads = _Reads(self)
+        if self.set_aside and self._redo_path.exists():
+            self._redo_path.rename(f"{self.set_aside}-redo")
+        self._redo = self._open_redo()
+        self._commit_left()
 
     def is_in_place(self) -> bool:
         """Whether the file and the log that are written are the ones at their paths still."""
         found = [_identity(Path(f"{self.path}{suffix}")) for suffix in ("", "-wal")]
         if self._identities is None:
             self._identities = found
+        if self._redo is None or not self._redo.is_in_place:
+            self._redo = self._open_redo()
         return None not in found and found == self._identities
 
     def rescue(self) -> Path:
@@ -89,50 +123,128 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
+        if self._redo is not None:
+            self._redo.close()
 
     # -- writing ------------------------------------------------------------------------------------------
 
     def commit(self, output: Output) -> None:
         """Record all rows of `output`, or raise and record none."""
-        db = self._cursor  # the connection's own methods make a new one each time
-        db.execute("BEGIN IMMEDIATE")
+        self.settle()
+        self._transaction(lambda: self._write(output))
+
+    def note(self, output: Output) -> bool:
+        """Make `output` safe without committing it: `settle` does, as does whatever is read here next.
+
+        Returns
+        -------
+        False if it has to be committed: it is large, or more than runs and what comes of them.
+        """
+        if self._redo is None or self._durability != "process" or output.is_rare:
+            return False
+        rows = self._rows(output)
+        if not self._redo.put(rows):
+            return False
+        self._noted = rows
+        return True
+
+    def settle(self) -> None:
+        """Commit what was noted."""
+        if self._noted and self._redo is not None:
+            rows = self._noted
+            self._transaction(lambda: self._execute(rows))
+            self._noted = []
+            self._redo.clear()
+
+    def _transaction(self, work: Callable[[], None]) -> None:
+        """All that `work` writes, or nothing; on a full disk as soon as there is room."""
+        told = False
+        while True:
+            try:
+                self._cursor.execute("BEGIN IMMEDIATE")
+                work()
+                self._cursor.execute("COMMIT")
+                return
+            except BaseException as error:
+                if self._db.in_transaction:
+                    self._cursor.execute("ROLLBACK")
+                if not (isinstance(error, JournalError) and is_full(error) and self._waits()):
+                    raise
+            if not told:
+                log.critical("no room on the disk of %s: nothing is recorded until there is", self.path)
+            told = True
+            time.sleep(ROOM_PAUSE_S)
+
+    def _write(self, output: Output) -> None:
+        if output.specs:
+            self._write_specs(output)
+        self._execute(self._rows(output))
+        if output.copies:
+            self._db.executemany(
+                "INSERT INTO result SELECT ?, value FROM result WHERE seq = ?", output.copies
+            )
+        self._write_peers(output)
+        if output.limits or output.holdings:
+            self._write_limits(output)
+        if output.removed:
+            self._remove(output.removed)
+        if output.unused[1]:
+            self._forget_specs(*output.unused)
+
+    def _rows(self, output: Output) -> Rows:
+        """The rows of runs and of what comes of them."""
+        rows: Rows = []
+        if output.new:
+            if self._greatest is not None:
+                self._greatest = max(self._greatest, *(new.record.run for new in output.new))
+            rows.append(("run", [self._run_row(new) for new in output.new]))
+            rows.append(("state", state_rows(new.record for new in output.new)))
+            if needs := [need for new in output.new if new.record.terms.needs for need in _need_rows(new)]:
+                rows.append(("need", needs))
+        fresh = {new.record.seq for new in output.new}
+        if changed := state_rows(record for seq, record in output.changed.items() if seq not in fresh):
+            rows.append(("change", changed))
+        parts = (
+            ("key", output.keys),
+            ("value", output.values),
+            ("cache", output.caches),
+            ("chunk", output.chunks),
+        )
+        rows += [(name, part) for name, part in parts if part]
+        return rows
+
+    def _execute(self, rows: Rows, statements: Mapping[str, str] = _STATEMENTS) -> None:
+        for name, values in rows:
+            # the connection's own methods make a new cursor each time
+            self._cursor.executemany(statements[name], values)
+
+    # -- the redo log -------------------------------------------------------------------------------------
+
+    @property
+    def _redo_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}-redo")
+
+    def _open_redo(self) -> Redo | None:
+        """None: everything is committed at once."""
         try:
-            if output.specs:
-                self._write_specs(output)
-            if output.new:
-                if self._greatest is not None:
-                    self._greatest = max(self._greatest, *(new.record.run for new in output.new))
-                db.executemany(_INSERT_RUN, map(self._run_row, output.new))
-                db.executemany(_INSERT_STATE, state_rows(new.record for new in output.new))
-                if needs := [
-                    need for new in output.new if new.record.terms.needs for need in _need_rows(new)
-                ]:
-                    db.executemany("INSERT INTO need VALUES (?, ?, ?)", needs)
-            fresh = {new.record.seq for new in output.new}
-            if changed := state_rows(record for seq, record in output.changed.items() if seq not in fresh):
-                db.executemany(_UPDATE_STATE, changed)
-            if output.keys:
-                db.executemany("INSERT OR IGNORE INTO idempotency VALUES (?, ?, ?)", output.keys)
-            if output.values:
-                db.executemany("INSERT OR REPLACE INTO result VALUES (?, ?)", output.values)
-            if output.copies:
-                db.executemany("INSERT INTO result SELECT ?, value FROM result WHERE seq = ?", output.copies)
-            if output.caches:
-                db.executemany("INSERT OR REPLACE INTO cache VALUES (?, ?, ?)", output.caches)
-            if output.chunks:
-                db.executemany("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?)", output.chunks)
-            self._write_peers(output)
-            if output.limits or output.holdings:
-                self._write_limits(output)
-            if output.removed:
-                self._remove(output.removed)
-            if output.unused[1]:
-                self._forget_specs(*output.unused)
-            db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+            return Redo(self._redo_path)
+        except OSError as error:
+            log.warning("there is no redo log for %s: %s", self.path, error.strerror)
+            return None
+
+    def _commit_left(self) -> None:
+        """Commit what a broker that was killed had noted."""
+        if self._redo is None:
+            return
+        try:
+            if rows := self._redo.left():
+                self._transaction(lambda: self._execute(rows, _AGAIN))
+        except (JournalError, msgspec.MsgspecError, KeyError) as error:
+            aside = self._redo_path.rename(f"{self.path}.damaged-redo-{time.strftime('%Y%m%d-%H%M%S')}")
+            log.critical("what was to be recorded last cannot be (%r); it is kept in %s", error, aside)
+            self._redo = self._open_redo()
+            return
+        self._redo.clear()
 
     def _write_specs(self, output: Output) -> None:
         for spec_id, spec, code in output.specs:
@@ -229,21 +341,21 @@ class Store:
     def recorded(self, run: RunId) -> bool:
         # ids sort by time, so most new ones are greater than all that are here
         if self._greatest is None:
-            (self._greatest,) = self._db.execute("SELECT coalesce(max(id), '') FROM run").fetchone()
+            (self._greatest,) = self._reads.execute("SELECT coalesce(max(id), '') FROM run").fetchone()
         if run > self._greatest:
             return False
-        return self._db.execute("SELECT 1 FROM run WHERE id = ?", (run,)).fetchone() is not None
+        return self._reads.execute("SELECT 1 FROM run WHERE id = ?", (run,)).fetchone() is not None
 
     def keyed(self, task: str, key: str) -> RunId:
         """The run that was submitted for this task with this idempotency key; "" if there is none."""
-        row = self._db.execute(
+        row = self._reads.execute(
             "SELECT run.id FROM idempotency JOIN run USING (seq) WHERE task = ? AND key = ?", (task, key)
         ).fetchone()
         return str(row[0]) if row else ""
 
     def cached(self, key: str, unix_s: float) -> int:
         """The run whose result stands for this cache key, if that is recorded itself; 0: there is none."""
-        row = self._db.execute(
+        row = self._reads.execute(
             "SELECT cache.seq, substr(result.value, 1, ?) FROM cache JOIN result USING (seq) "
             "WHERE key = ? AND (expires = 0 OR expires > ?)",
             (REFERENCE_BYTES_MAX + 1, key, unix_s),
@@ -253,7 +365,7 @@ class Store:
 
     def final(self, run: RunId) -> str:
         """The name of the state in which this run ended; "" if it is not recorded or not final."""
-        row = self._db.execute(
+        row = self._reads.execute(
             "SELECT state.state FROM run JOIN state USING (seq) WHERE run.id = ? "
             f"AND state.state NOT IN ({marks(LIVE)})",
             (run, *LIVE),
@@ -262,7 +374,7 @@ class Store:
 
     def queries(self, rows_max: int) -> Queries:
         """What must be read together with what the loop knows, on its own connection."""
-        return Queries(self._db, rows_max, Blobs(self.path.parent))
+        return Queries(self._reads, rows_max, Blobs(self.path.parent))
 
     def arguments(self, seq: int) -> bytes:
         """The pickled arguments of a run.
@@ -272,22 +384,35 @@ class Store:
         Damaged
             They are not what was submitted.
         """
-        row = self._db.execute("SELECT id, parameters, args, crc FROM run WHERE seq = ?", (seq,)).fetchone()
+        row = self._reads.execute(
+            "SELECT id, parameters, args, crc FROM run WHERE seq = ?", (seq,)
+        ).fetchone()
         if row is None or crc(*row[:3]) != row[3]:
             raise Damaged(f"the stored arguments of run number {seq} are damaged")
         return bytes(row[2])
 
     def arguments_of(self, run: RunId) -> bytes:
         """Those of a run that is known by its id; raises as `arguments`."""
-        row = self._db.execute("SELECT seq FROM run WHERE id = ?", (run,)).fetchone()
+        row = self._reads.execute("SELECT seq FROM run WHERE id = ?", (run,)).fetchone()
         if row is None:
             raise Damaged(f"run {run} is not recorded any more")
         return self.arguments(row[0])
 
     def code(self, digest: str) -> bytes:
         """A pickled function by its digest; b"" if it never travelled."""
-        row = self._db.execute("SELECT body FROM code WHERE digest = ?", (digest,)).fetchone()
+        row = self._reads.execute("SELECT body FROM code WHERE digest = ?", (digest,)).fetchone()
         return b"" if row is None else bytes(row[0])
+
+
+class _Reads:
+    """The journal with what is noted."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def execute(self, question: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        self._store.settle()
+        return self._store._db.execute(question, values)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -281,6 +281,14 @@ class Output(msgspec.Struct):
             or self.limits or self.holdings or self.removed or self.unused[1]
         )  # fmt: skip
 
+    @property
+    def is_rare(self) -> bool:
+        """Whether it is more than runs and what comes of them."""
+        return bool(
+            self.specs or self.peers or self.copies or self.limits or self.holdings or self.removed
+            or self.unused[1]
+        )  # fmt: skip
+
 
 class Effects(msgspec.Struct):
     """What a client, worker or pool asks for: messages to the broker, then local acts."""
