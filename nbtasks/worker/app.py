@@ -7,6 +7,7 @@ threads of the kernel go on during a run: heartbeat, control, iopub, subshells.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from typing import Any
@@ -87,6 +88,7 @@ class WorkerApp(IPKernelApp):  # type: ignore[misc]
         assert self.agent is not None
         assert self.executor is not None
         self.kernel.start()
+        gc.freeze()  # what is here now stays: to look for cycles in it costs every run a little
         loop = self.io_loop = IOLoop.current()
         self.agent.wake_main = lambda: loop.add_callback(loop.stop)
         self.agent.start()
