@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.targets import TARGETS
+from tests.bench.targets import POOL_THERE, TARGETS
 
 Medians = Mapping[str, Mapping[str, float]]  # figure -> system -> median
 
@@ -28,6 +28,7 @@ def show(console: Console, names: Sequence[str], medians: Medians) -> None:
     for row in rows(names, medians):
         table.add_row(*row)
     console.print(table)
+    console.print(speed(medians), highlight=False)
 
 
 def rows(names: Sequence[str], medians: Medians) -> list[list[str]]:
@@ -59,6 +60,8 @@ def write(folder: Path, names: Sequence[str], medians: Medians, rounds: int) -> 
         "| " + " | ".join(head) + " |",
         "|---" * len(head) + "|",
         *("| " + " | ".join(row) + " |" for row in rows(names, medians)),
+        "",
+        speed(medians),
     ]
     (folder / "bench.md").write_text("\n".join(lines) + "\n")
     _plot(folder / "bench.svg", names, medians)
@@ -67,6 +70,20 @@ def write(folder: Path, names: Sequence[str], medians: Medians, rounds: int) -> 
 def machine() -> str:
     python = f"Python {platform.python_version()}"
     return f"{os.cpu_count()} cores of {platform.machine()}, {platform.system()}, {python}"
+
+
+def speed(medians: Medians) -> str:
+    """How fast this machine was meanwhile, by what the pool did here and where the floors were set."""
+    words = []
+    for figure, there in POOL_THERE.items():
+        if here := medians.get(figure, {}).get("pool"):
+            share = here / there if "/s" in figure else there / here
+            words.append(f"{figure}: {_number(here)} here, {_number(there)} there ({share:.2f} of the speed)")
+    return (
+        "\n".join(["The pool of the standard library, here and where the floors were set:", *words])
+        if words
+        else ""
+    )
 
 
 def _number(value: float | None) -> str:
