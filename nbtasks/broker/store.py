@@ -51,6 +51,14 @@ _AGAIN = {name: sql.replace("INSERT INTO", "INSERT OR REPLACE INTO") for name, s
 ROOM_PAUSE_S = 0.5  # between two looks whether a full disk has room again
 
 JournalError = sqlite3.Error  # for callers: only this part knows what the journal is made of
+# of rows that the tables do not take, however often they are tried
+_UNFIT = (
+    msgspec.MsgspecError,
+    KeyError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
 
 log = logging.getLogger("nbtasks.broker")
 
@@ -233,17 +241,20 @@ class Store:
             return None
 
     def _commit_left(self) -> None:
-        """Commit what a broker that was killed had noted."""
+        """Commit what a broker that was killed had noted; if it cannot be just now, there is no start."""
         if self._redo is None:
             return
         try:
             if rows := self._redo.left():
                 self._transaction(lambda: self._execute(rows, _AGAIN))
-        except (JournalError, msgspec.MsgspecError, KeyError) as error:
+        except _UNFIT as error:
             aside = self._redo_path.rename(f"{self.path}.damaged-redo-{time.strftime('%Y%m%d-%H%M%S')}")
             log.critical("what was to be recorded last cannot be (%r); it is kept in %s", error, aside)
             self._redo = self._open_redo()
             return
+        except JournalError as error:
+            self.suspect(error)
+            raise
         self._redo.clear()
 
     def _write_specs(self, output: Output) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nbtasks.broker import opening
 from nbtasks.broker import store as store_module
 from nbtasks.broker.reader import Reader
 from nbtasks.broker.redo import FILE_BYTES, Redo
@@ -214,6 +217,48 @@ def test_a_note_that_cannot_be_committed_is_kept_beside_the_journal(path: Path) 
     store.commit(Output(new=[], values=[(1, b"")]))
     assert store.note(Output(values=[(1, b"")]))
     store.close()
+
+
+def test_a_note_waits_for_a_journal_that_somebody_else_has_locked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = known(path)
+    store.note(Output(new=[new(1)]))
+    store.close()
+    plain = opening.open_journal
+
+    def impatient(path: Path, durability: str) -> tuple[sqlite3.Connection, Path | None]:
+        db, set_aside = plain(path, durability)
+        db.execute("PRAGMA busy_timeout = 0")
+        return db, set_aside
+
+    monkeypatch.setattr(opening, "open_journal", impatient)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalError, match="locked"):
+            Store(path)
+
+    assert len(Store(path).restore().records) == 1
+
+
+def test_a_note_that_meets_a_damaged_journal_makes_the_next_start_look(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = known(path)
+    store.note(Output(new=[new(1)]))
+    store.close()
+    [(page,)] = rows_of(path, "SELECT rootpage FROM sqlite_master WHERE name = 'run'")
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    monkeypatch.setattr(opening, "CHECKED_FIRST_BYTES", 0)
+
+    with pytest.raises(JournalError):
+        Store(path)
+    after = Store(path)
+
+    assert past_id(1, 1).encode() in Path(f"{after.set_aside}-redo").read_bytes()
+    after.close()
 
 
 def test_a_note_goes_with_the_damaged_journal_that_it_belongs_to(path: Path) -> None:
