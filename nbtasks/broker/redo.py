@@ -32,8 +32,32 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[tuple[str, list[list[Any]]]]).decode
 
 
+def left(path: Path) -> Rows:
+    """What a broker put there and did not commit; empty if that is nothing, or not whole.
+
+    It is read without being mapped, which may need room that there is not.
+
+    Raises
+    ------
+    PermissionError
+        It is no file of ours alone, or cannot be read.
+    ValueError, msgspec.MsgspecError
+        It is of another version.
+    """
+    page = private.read_private(path, FILE_BYTES) or b""
+    if not any(page[: len(_MAGIC)]) or len(page) < _BODY:
+        return []  # killed when it was made
+    if page[: len(_MAGIC)] != _MAGIC:
+        raise ValueError("another version wrote it")
+    length, crc = _STATE.unpack_from(page, len(_MAGIC))
+    body = page[_BODY : _BODY + length]
+    if not length or zlib.crc32(body) != crc:
+        return []
+    return list(_decode(body))
+
+
 class Redo:
-    """The redo log of one journal; its broker holds the lock of the home.
+    """The redo log of one journal, empty at first; its broker holds the lock of the home.
 
     Raises
     ------
@@ -51,8 +75,7 @@ class Redo:
             self._page = mmap.mmap(descriptor, FILE_BYTES)
         finally:
             os.close(descriptor)
-        if self._page[: len(_MAGIC)] != _MAGIC:
-            self._page[:_BODY] = _MAGIC + _STATE.pack(0, 0)
+        self._page[:_BODY] = _MAGIC + _STATE.pack(0, 0)
 
     @property
     def is_in_place(self) -> bool:
@@ -62,14 +85,6 @@ class Redo:
         except OSError:
             return False
         return (found.st_dev, found.st_ino) == self._identity
-
-    def left(self) -> Rows:
-        """What a broker put here and did not commit; empty if that is nothing, or not whole."""
-        length, crc = _STATE.unpack_from(self._page, len(_MAGIC))
-        body = self._page[_BODY : _BODY + length]
-        if not length or zlib.crc32(body) != crc:
-            return []
-        return list(_decode(body))
 
     def put(self, rows: Rows) -> bool:
         """Keep this until `clear`; False if it is too large."""

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import astuple
 
-from nbtasks.broker import opening, restoring
+from nbtasks.broker import opening, redo, restoring
 from nbtasks.broker.opening import NewerSchema as NewerSchema
 from nbtasks.broker.queries import Queries
 from nbtasks.broker.redo import Redo, Rows
@@ -54,6 +54,7 @@ JournalError = sqlite3.Error  # for callers: only this part knows what the journ
 # of rows that the tables do not take, however often they are tried
 _UNFIT = (
     msgspec.MsgspecError,
+    ValueError,
     KeyError,
     sqlite3.IntegrityError,
     sqlite3.InterfaceError,
@@ -95,8 +96,8 @@ class Store:
         self._reads = _Reads(self)
         if self.set_aside and self._redo_path.exists():
             self._redo_path.rename(f"{self.set_aside}-redo")
-        self._redo = self._open_redo()
         self._commit_left()
+        self._redo = self._open_redo()
 
     def is_in_place(self) -> bool:
         """Whether the file and the log that are written are the ones at their paths still."""
@@ -242,20 +243,15 @@ class Store:
 
     def _commit_left(self) -> None:
         """Commit what a broker that was killed had noted; if it cannot be just now, there is no start."""
-        if self._redo is None:
-            return
         try:
-            if rows := self._redo.left():
+            if rows := redo.left(self._redo_path):
                 self._transaction(lambda: self._execute(rows, _AGAIN))
         except _UNFIT as error:
             aside = self._redo_path.rename(f"{self.path}.damaged-redo-{time.strftime('%Y%m%d-%H%M%S')}")
             log.critical("what was to be recorded last cannot be (%r); it is kept in %s", error, aside)
-            self._redo = self._open_redo()
-            return
         except JournalError as error:
             self.suspect(error)
             raise
-        self._redo.clear()
 
     def _write_specs(self, output: Output) -> None:
         for spec_id, spec, code in output.specs:

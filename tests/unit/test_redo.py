@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import sqlite3
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from nbtasks.broker import opening
+from nbtasks.broker import opening, redo
 from nbtasks.broker import store as store_module
 from nbtasks.broker.reader import Reader
 from nbtasks.broker.redo import FILE_BYTES, Redo
@@ -66,6 +67,10 @@ def everything(seq: int) -> Output:
     )
 
 
+def refused(descriptor: int, size: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def contents(path: Path) -> dict[str, list[Any]]:
     return {table: sorted(rows_of(path, f"SELECT * FROM {table}")) for table in TABLES}
 
@@ -114,7 +119,7 @@ def test_what_was_committed_before_the_broker_died_is_not_recorded_twice(path: P
     Store(path).close()
 
     assert contents(path) == before
-    assert Redo(redo_path(path)).left() == []
+    assert redo.left(redo_path(path)) == []
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -191,24 +196,36 @@ def test_what_is_large_or_rare_or_must_survive_a_power_cut_is_committed_at_once(
 
 
 def test_half_of_a_note_is_none(path: Path) -> None:
-    redo = Redo(redo_path(path))
-    assert redo.left() == []
-    assert redo.put([("value", [(1, b"value")])])
-    assert redo.left() == [("value", [[1, b"value"]])]
+    log = Redo(redo_path(path))
+    assert redo.left(redo_path(path)) == []
+    assert log.put([("value", [(1, b"value")])])
+    assert redo.left(redo_path(path)) == [("value", [[1, b"value"]])]
 
     with redo_path(path).open("r+b") as file:
         file.seek(30)
         file.write(b"\xff")
 
-    assert redo.left() == []
-    redo.close()
+    assert redo.left(redo_path(path)) == []
+    log.close()
+
+
+@pytest.mark.parametrize("length", [0, 1, 20])
+def test_a_redo_log_that_was_just_being_made_holds_nothing(path: Path, length: int) -> None:
+    redo_path(path).write_bytes(bytes(length))
+    redo_path(path).chmod(0o600)
+
+    store = known(path)
+
+    assert store.note(Output(new=[new(1)]))
+    store.close()
+    assert len(Store(path).restore().records) == 1
 
 
 def test_a_note_that_cannot_be_committed_is_kept_beside_the_journal(path: Path) -> None:
     known(path).close()
-    redo = Redo(redo_path(path))
-    redo.put([("of a later version", [[1]])])
-    redo.close()
+    log = Redo(redo_path(path))
+    log.put([("of a later version", [[1]])])
+    log.close()
 
     store = Store(path)
 
@@ -217,6 +234,37 @@ def test_a_note_that_cannot_be_committed_is_kept_beside_the_journal(path: Path) 
     store.commit(Output(new=[], values=[(1, b"")]))
     assert store.note(Output(values=[(1, b"")]))
     store.close()
+
+
+def test_a_redo_log_that_another_version_wrote_is_kept(path: Path) -> None:
+    known(path).close()
+    body = redo_path(path).read_bytes().replace(b"redo 1", b"redo 2")
+    redo_path(path).write_bytes(body)
+
+    Store(path).close()
+
+    [aside] = path.parent.glob("journal.db.damaged-redo-*")
+    assert aside.read_bytes() == body
+
+
+def test_a_redo_log_that_is_somewhere_else_keeps_a_broker_from_starting(path: Path) -> None:
+    known(path).close()
+    redo_path(path).rename(path.with_name("elsewhere"))
+    redo_path(path).symlink_to(path.with_name("elsewhere"))
+
+    with pytest.raises(PermissionError, match="cannot be read"):
+        Store(path)
+
+
+def test_what_was_noted_is_recorded_even_if_there_is_no_room_for_a_redo_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = known(path)
+    store.note(Output(new=[new(1)]))
+    store.close()
+    monkeypatch.setattr("nbtasks.wire.private.fill", refused)
+
+    assert len(Store(path).restore().records) == 1
 
 
 def test_a_note_waits_for_a_journal_that_somebody_else_has_locked(
@@ -290,9 +338,6 @@ def test_a_redo_log_that_was_removed_is_made_anew(path: Path) -> None:
 def test_without_a_redo_log_everything_is_committed_at_once(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(descriptor: int, size: int) -> None:
-        raise OSError(28, os.strerror(28))
-
     monkeypatch.setattr("nbtasks.wire.private.fill", refused)
 
     store = known(path)
