@@ -4,7 +4,7 @@ A commit takes as long as all else that the broker does for a run, and for those
 in its tables, only safe. So small transactions are put into a mapped file first, which outlives the process
 that wrote it; then what follows from them is said, and then they are committed. A broker that was killed
 in between left one here, and the next one commits it before it reads anything. There is never more than
-one, and to commit it twice changes nothing.
+one, and it names the transaction before it: after any other one it is out of place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -29,11 +29,18 @@ _STATE = struct.Struct("<II")  # length (0: nothing is to be done) and CRC-32 of
 _BODY = len(_MAGIC) + _STATE.size
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[tuple[str, list[list[Any]]]]).decode
+_decode = msgspec.msgpack.Decoder(tuple[float, list[tuple[str, list[list[Any]]]]]).decode
 
 
-def left(path: Path) -> Rows:
-    """What a broker put there and did not commit; empty if that is nothing, or not whole.
+class Note(NamedTuple):
+    """One transaction."""
+
+    after: float  # which was committed before it, as `Store` counts them
+    rows: Rows
+
+
+def left(path: Path) -> Note | None:
+    """What a broker put there and did not clear; None if that is nothing, or not whole.
 
     It is read without being mapped, which may need room that there is not.
 
@@ -46,14 +53,15 @@ def left(path: Path) -> Rows:
     """
     page = private.read_private(path, FILE_BYTES) or b""
     if not any(page[: len(_MAGIC)]) or len(page) < _BODY:
-        return []  # killed when it was made
+        return None  # killed when it was made
     if page[: len(_MAGIC)] != _MAGIC:
         raise ValueError("another version wrote it")
     length, crc = _STATE.unpack_from(page, len(_MAGIC))
     body = page[_BODY : _BODY + length]
     if not length or zlib.crc32(body) != crc:
-        return []
-    return list(_decode(body))
+        return None
+    after, rows = _decode(body)
+    return Note(after, list(rows))
 
 
 class Redo:
@@ -86,9 +94,9 @@ class Redo:
             return False
         return (found.st_dev, found.st_ino) == self._identity
 
-    def put(self, rows: Rows) -> bool:
+    def put(self, note: Note) -> bool:
         """Keep this until `clear`; False if it is too large."""
-        body = _encode(rows)
+        body = _encode(note)
         if len(body) > FILE_BYTES - _BODY:
             return False
         self._page[_BODY : _BODY + len(body)] = body

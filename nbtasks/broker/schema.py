@@ -12,7 +12,8 @@ APPLICATION = 0x6E627473  # "nbts"
 
 _SINCE_2 = """
 CREATE TABLE mark (
-    name     TEXT PRIMARY KEY,      -- 'checked': every page was read and found whole
+    name     TEXT PRIMARY KEY,      -- 'checked': every page was read and found whole;
+                                    -- 'written': the newest transaction, no two have the same
     at       REAL NOT NULL          -- UNIX seconds
 ) WITHOUT ROWID;
 CREATE INDEX spec_by_code ON spec (code);

@@ -9,10 +9,11 @@ what a push or a submit cannot go on without.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from msgspec.structs import astuple
 from nbtasks.broker import opening, redo, restoring
 from nbtasks.broker.opening import NewerSchema as NewerSchema
 from nbtasks.broker.queries import Queries
-from nbtasks.broker.redo import Redo, Rows
+from nbtasks.broker.redo import Note, Redo, Rows
 from nbtasks.broker.restoring import Restored
 from nbtasks.broker.rows import LIVE, STATE_COLUMNS, Damaged, crc, marks, state_rows, text
 from nbtasks.broker.upkeep import Upkeep
@@ -46,8 +47,6 @@ _STATEMENTS = {
     "cache": "INSERT OR REPLACE INTO cache (key, seq, expires) VALUES (?, ?, ?)",
     "chunk": "INSERT OR REPLACE INTO output (seq, attempt, number, body) VALUES (?, ?, ?, ?)",
 }
-# when it is not known whether the same was executed before
-_AGAIN = {name: sql.replace("INSERT INTO", "INSERT OR REPLACE INTO") for name, sql in _STATEMENTS.items()}
 ROOM_PAUSE_S = 0.5  # between two looks whether a full disk has room again
 
 JournalError = sqlite3.Error  # for callers: only this part knows what the journal is made of
@@ -90,6 +89,7 @@ class Store:
         # the second: where a damaged journal lies now
         self._db, self.set_aside = opening.open_journal(self.path, durability)
         self._cursor = self._db.cursor()
+        self._written = 0.0  # UNIX seconds; no two transactions have the same
         self._identities: list[tuple[int, int] | None] | None = None  # of file and log; None: not looked yet
         self._greatest: RunId | None = None  # no recorded id is greater; None: not known yet
         self._noted: Rows = []  # what is in the redo log
@@ -152,7 +152,7 @@ class Store:
         if self._redo is None or self._durability != "process" or output.is_rare:
             return False
         rows = self._rows(output)
-        if not self._redo.put(rows):
+        if not self._redo.put(Note(self._written, rows)):
             return False
         self._noted = rows
         return True
@@ -168,11 +168,14 @@ class Store:
     def _transaction(self, work: Callable[[], None]) -> None:
         """All that `work` writes, or nothing; on a full disk as soon as there is room."""
         told = False
+        at = max(time.time(), math.nextafter(self._written, math.inf))  # the clock may be set back
         while True:
             try:
                 self._cursor.execute("BEGIN IMMEDIATE")
                 work()
+                self._cursor.execute("INSERT OR REPLACE INTO mark VALUES ('written', ?)", (at,))
                 self._cursor.execute("COMMIT")
+                self._written = at
                 return
             except BaseException as error:
                 if self._db.in_transaction:
@@ -222,10 +225,10 @@ class Store:
         rows += [(name, part) for name, part in parts if part]
         return rows
 
-    def _execute(self, rows: Rows, statements: Mapping[str, str] = _STATEMENTS) -> None:
+    def _execute(self, rows: Rows) -> None:
         for name, values in rows:
             # the connection's own methods make a new cursor each time
-            self._cursor.executemany(statements[name], values)
+            self._cursor.executemany(_STATEMENTS[name], values)
 
     # -- the redo log -------------------------------------------------------------------------------------
 
@@ -244,8 +247,12 @@ class Store:
     def _commit_left(self) -> None:
         """Commit what a broker that was killed had noted; if it cannot be just now, there is no start."""
         try:
-            if rows := redo.left(self._redo_path):
-                self._transaction(lambda: self._execute(rows, _AGAIN))
+            self._written = self._last_written()
+            note = redo.left(self._redo_path)
+            if note and note.after > self._written:
+                raise ValueError("the journal lacks what was recorded before it")
+            if note and note.after == self._written:  # else it was committed, if not long ago
+                self._transaction(lambda: self._execute(note.rows))
         except _UNFIT as error:
             aside = self._redo_path.rename(f"{self.path}.damaged-redo-{time.strftime('%Y%m%d-%H%M%S')}")
             log.critical("what was to be recorded last cannot be (%r); it is kept in %s", error, aside)
@@ -330,6 +337,7 @@ class Store:
             self.suspect(error)
             self._db, self.set_aside = opening.open_journal(self.path, self._durability)
             self._cursor = self._db.cursor()
+            self._written = self._last_written()
             restored, keys = restoring.restore(self._db)
         self._specs.update(keys)
         return restored
@@ -338,6 +346,10 @@ class Store:
         """What is to be done beside the loop from now on."""
         row = self._db.execute("SELECT at FROM mark WHERE name = 'checked'").fetchone()
         return Upkeep(self.path, row[0] if row else 0.0, self._db)
+
+    def _last_written(self) -> float:
+        row = self._db.execute("SELECT at FROM mark WHERE name = 'written'").fetchone()
+        return float(row[0]) if row else 0.0
 
     def checked(self, at: float) -> None:
         """Note that every page was found whole."""

@@ -17,7 +17,7 @@ import pytest
 from nbtasks.broker import opening, redo
 from nbtasks.broker import store as store_module
 from nbtasks.broker.reader import Reader
-from nbtasks.broker.redo import FILE_BYTES, Redo
+from nbtasks.broker.redo import FILE_BYTES, Note, Redo
 from nbtasks.broker.store import JournalError, Store
 from nbtasks.core.messages import Attempt, Moment, Need, Spec, Terms
 from nbtasks.core.records import NewRow, Output, RunRecord
@@ -119,7 +119,56 @@ def test_what_was_committed_before_the_broker_died_is_not_recorded_twice(path: P
     Store(path).close()
 
     assert contents(path) == before
-    assert redo.left(redo_path(path)) == []
+    assert redo.left(redo_path(path)) is None
+
+
+def test_what_was_noted_long_ago_puts_no_run_back(path: Path) -> None:
+    store, row = known(path), new(1)
+    store.note(Output(new=[row]))
+    noted = redo_path(path).read_bytes()
+    row.record.state = State.COMPLETED
+    store.commit(Output(changed={1: row.record}, values=[(1, b"value")]))
+    before = contents(path)
+    store.close()
+    redo_path(path).write_bytes(noted)  # the power failed before the system wrote the file once more
+
+    Store(path).close()
+
+    assert contents(path) == before
+
+
+def test_what_was_noted_is_not_recorded_where_what_came_before_it_is_lacking(path: Path) -> None:
+    store = known(path)
+    store.note(Output(new=[new(1)]))
+    store.close()
+    for part in path.parent.glob("journal.db*"):
+        if part != redo_path(path):
+            part.unlink()
+
+    Store(path).close()
+
+    assert contents(path)["run"] == []
+    [aside] = path.parent.glob("journal.db.damaged-redo-*")
+    assert past_id(1, 1).encode() in aside.read_bytes()
+
+
+def test_what_is_noted_after_the_clock_was_set_back_is_recorded_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known(path).close()
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    store = Store(path)
+    store.restore()
+    store._specs[SPEC.key] = 1
+    store.note(Output(new=[new(1)]))
+    store.settle()
+    store.note(Output(new=[new(2)]))
+    noted = redo_path(path).read_bytes()
+    store.close()
+
+    assert len(Store(path).restore().records) == 2
+    redo_path(path).write_bytes(noted)
+    assert len(Store(path).restore().records) == 2
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -197,15 +246,15 @@ def test_what_is_large_or_rare_or_must_survive_a_power_cut_is_committed_at_once(
 
 def test_half_of_a_note_is_none(path: Path) -> None:
     log = Redo(redo_path(path))
-    assert redo.left(redo_path(path)) == []
-    assert log.put([("value", [(1, b"value")])])
-    assert redo.left(redo_path(path)) == [("value", [[1, b"value"]])]
+    assert redo.left(redo_path(path)) is None
+    assert log.put(Note(1.5, [("value", [(1, b"value")])]))
+    assert redo.left(redo_path(path)) == (1.5, [("value", [[1, b"value"]])])
 
     with redo_path(path).open("r+b") as file:
         file.seek(30)
         file.write(b"\xff")
 
-    assert redo.left(redo_path(path)) == []
+    assert redo.left(redo_path(path)) is None
     log.close()
 
 
@@ -223,8 +272,9 @@ def test_a_redo_log_that_was_just_being_made_holds_nothing(path: Path, length: i
 
 def test_a_note_that_cannot_be_committed_is_kept_beside_the_journal(path: Path) -> None:
     known(path).close()
+    [(written,)] = rows_of(path, "SELECT at FROM mark WHERE name = 'written'")
     log = Redo(redo_path(path))
-    log.put([("of a later version", [[1]])])
+    log.put(Note(written, [("of a later version", [[1]])]))
     log.close()
 
     store = Store(path)
