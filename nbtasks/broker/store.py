@@ -93,6 +93,7 @@ class Store:
         self._identities: list[tuple[int, int] | None] | None = None  # of file and log; None: not looked yet
         self._greatest: RunId | None = None  # no recorded id is greater; None: not known yet
         self._noted: Rows = []  # what is in the redo log
+        self._refused: int | None = None  # the error for which there was none, as it was said
         self._reads = _Reads(self)
         if self.set_aside and self._redo_path.exists():
             self._redo_path.rename(f"{self.set_aside}-redo")
@@ -241,7 +242,9 @@ class Store:
         try:
             return Redo(self._redo_path)
         except OSError as error:
-            log.warning("there is no redo log for %s: %s", self.path, error.strerror)
+            if error.errno != self._refused:
+                log.warning("there is no redo log for %s: %s", self.path, error.strerror)
+            self._refused = error.errno
             return None
 
     def _commit_left(self) -> None:

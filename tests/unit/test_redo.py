@@ -396,6 +396,21 @@ def test_without_a_redo_log_everything_is_committed_at_once(
     store.close()
 
 
+def test_that_there_is_no_redo_log_is_said_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("nbtasks.wire.private.fill", refused)
+    store = known(path)
+    for _ in range(3):
+        store.is_in_place()
+    assert len(caplog.records) == 1
+
+    monkeypatch.undo()
+    store.is_in_place()
+    assert store.note(Output(new=[new(1)]))
+    store.close()
+
+
 def test_what_was_noted_waits_for_room_on_a_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "ROOM_PAUSE_S", 0.0)
     looks = []
