@@ -12,6 +12,7 @@ from itertools import islice
 from nbtasks.core.messages import Exited, Kept, PeerId, PoolInfo, RunId, WorkerInfo
 from nbtasks.core.queue import Lane, lane_of
 from nbtasks.core.records import Now, PoolRecord, RunRecord, WorkerRecord
+from nbtasks.core.vocabulary import TO_START
 
 AHEAD_MAX = 48  # runs a worker may hold besides the one it executes; fewer than its marker has slots
 AHEAD_S = 0.02  # of expected work, up to which it gets more than one ahead
@@ -272,7 +273,7 @@ class Staff:
             pythons = {seat.record.python for seat in present}
             if pythons and spec.python not in pythons:
                 return f"waiting for a worker with Python {spec.python}"
-            return "waiting for a worker to start"
+            return TO_START
         if self.dead_pool_pid and not pools:
             return f"no worker: pool {self.dead_pool_pid} died"
         if any(seat.record.python != spec.python and seat.record.serves is None for seat in present):

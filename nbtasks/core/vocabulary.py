@@ -13,6 +13,8 @@ Finite = Annotated[float, msgspec.Meta(ge=-1.7976931348623157e308, le=1.79769313
 RunId = str  # canonical UUIDv7, 36 characters
 PeerId = str  # "c-…" client, "w-…" worker, "p-…" pool; fresh at each start, so it is the incarnation too
 
+TO_START = "waiting for a worker to start"  # why a run waits about which nobody needs to do anything
+
 
 class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """A piece of a message; never sent alone."""

@@ -14,7 +14,7 @@ from nbtasks import context
 from nbtasks.context import Submitter
 from nbtasks.core.messages import RunFilter
 from nbtasks.core.states import State, StateType
-from nbtasks.run import asked, bars, detaching
+from nbtasks.run import asked, bars, detaching, unserved
 from nbtasks.run.handle import Run
 from nbtasks.run.variables import R
 
@@ -207,6 +207,8 @@ class _Endings:
         self._pending: dict[Run, Callable[[], object]] = {run: partial(self._ended, run) for run in open_runs}
         _watch(open_runs)
         self._clients = [client for client, _ in _by_client(open_runs)]
+        listen = self._clients[0].wait if len(self._clients) == 1 else self._listen
+        self._telling = unserved.telling(listen, lambda: next(iter(self._pending)))
         for run, callback in list(self._pending.items()):
             run._settled.add(callback, self._lost)
 
@@ -238,11 +240,11 @@ class _Endings:
         if self._is_enough(number):
             return True
         with context.waiting(lambda: [run._run for run in self._pending]):
-            listen, wake = self._listen, self._changed.set
+            wake = self._changed.set
             if len(self._clients) == 1:
-                listen, wake = self._clients[0].wait, self._clients[0].wake
+                wake = self._clients[0].wake
             return detaching.wait(
-                listen, wake, lambda: self._is_enough(number), timeout_s, lambda: list(self._pending)
+                self._telling, wake, lambda: self._is_enough(number), timeout_s, lambda: list(self._pending)
             )
 
     def _listen(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:

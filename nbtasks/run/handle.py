@@ -29,7 +29,7 @@ from nbtasks.errors import (
 )
 from nbtasks.pickling import offered
 from nbtasks.pickling.upstream import Upstream
-from nbtasks.run import again, asked, detaching, outputs
+from nbtasks.run import again, asked, detaching, outputs, unserved
 from nbtasks.run.moments import RunAttempt, RunProgress, RunState
 from nbtasks.run.replay import replayed
 from nbtasks.run.streaming import Reader
@@ -64,6 +64,7 @@ class Run(Upstream, Generic[R_co]):
         self._fate = fate
         self._info: RunInfo | None = None  # kept once it is final
         self._value: tuple[Any] | None = None
+        self._told_unserved = False  # that no worker can execute it
 
     @classmethod
     def of_info(cls, info: RunInfo, client: Submitter) -> Run:
@@ -161,6 +162,8 @@ class Run(Upstream, Generic[R_co]):
     def wait(self, timeout: float | None = None) -> RunState:
         """Wait until the run ended, at most `timeout` seconds; says nothing if it has not.
 
+        After 3 s it warns, once, if there is no worker that could execute the run.
+
         Returns
         -------
         The final state, or the one that the run is in when the time is over.
@@ -253,7 +256,7 @@ class Run(Upstream, Generic[R_co]):
         fate = self._settled
         if not fate.is_settled:
             with waiting(lambda: [self._run]):
-                listen, wake = self._client.wait, self._client.wake
+                listen, wake = unserved.telling(self._client.wait, lambda: self), self._client.wake
                 if not detaching.wait(listen, wake, lambda: fate.is_settled, timeout_s, lambda: [self]):
                     return False
         if fate.missing:

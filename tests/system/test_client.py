@@ -21,6 +21,7 @@ import pytest
 
 import nbtasks
 from nbtasks import task
+from nbtasks.run import unserved
 from tests.system import tasks
 from tests.system.waiting import until
 
@@ -375,6 +376,18 @@ def test_a_pool_is_scaled_and_stopped(client: Any) -> None:
 
     assert client.status().pools == []
     until(lambda: not client.status().workers, "the workers left")
+
+
+def test_a_wait_that_no_worker_can_end_says_why(
+    client: Any, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(unserved, "LOOK_S", 0.05)
+    run = double.delay(4)
+
+    assert not run.wait(timeout=0.5).is_final
+
+    said = f"run 'double' ({run.id}) has not started: waiting for a worker that serves {double.key}."
+    assert capsys.readouterr().err.count(said) == 1
 
 
 @pytest.mark.feature("W1", "W3")
