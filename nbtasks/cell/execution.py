@@ -9,8 +9,6 @@ import __future__
 
 import ast
 import asyncio
-import builtins
-import getpass
 import importlib
 import inspect
 import linecache
@@ -19,7 +17,7 @@ import threading
 import tokenize
 import types
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from io import StringIO
 from typing import Any, NamedTuple
 
@@ -38,7 +36,7 @@ class Host(NamedTuple):
     """A shell in which cells can be executed."""
 
     shell: Any
-    is_worker: bool  # nobody is there to answer questions, and what is last is displayed
+    is_worker: bool  # what is last is displayed, and exit() ends the run alone
 
 
 _hosts: list[Host] = []
@@ -203,33 +201,8 @@ def _swapped(host: Host, namespace: dict[str, Any]) -> Iterator[None]:
     shell.user_ns, shell.user_module = namespace, own
     sys.modules["__main__"] = own  # type: ignore[assignment]
     try:
-        with _nobody_answers(shell) if host.is_worker else nullcontext():
-            yield
+        yield
     finally:
         shell.user_ns, shell.user_module = before, module
         if main is not None:
             sys.modules["__main__"] = main
-
-
-@contextmanager
-def _nobody_answers(shell: Any) -> Iterator[None]:
-    """Refuse what would wait for somebody at a keyboard."""
-
-    def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError(
-            "nobody can answer in a run, so it has no input(), %debug or breakpoint(): let a name of the "
-            "notebook hold the answer; run.rerun(here=True) runs the cell where %debug works"
-        )
-
-    tables = shell.magics_manager.magics.values()
-    magics = [table.get("debug") for table in tables]
-    before = builtins.input, getpass.getpass, sys.breakpointhook
-    builtins.input = getpass.getpass = sys.breakpointhook = refuse
-    for table in tables:
-        table["debug"] = refuse
-    try:
-        yield
-    finally:
-        builtins.input, getpass.getpass, sys.breakpointhook = before
-        for table, magic in zip(tables, magics, strict=True):
-            table["debug"] = magic

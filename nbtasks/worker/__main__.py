@@ -80,7 +80,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     from nbtasks import cell
     from nbtasks.runners.signals import Interrupts
     from nbtasks.tasks import runlog
-    from nbtasks.worker import capture, commands, progress, stacks
+    from nbtasks.worker import capture, commands, progress, stacks, unanswered
     from nbtasks.worker.agent import Agent
     from nbtasks.worker.app import WorkerApp
     from nbtasks.worker.collector import Collector
@@ -107,6 +107,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     app = WorkerApp.instance(connection_file=options.connection_file, sockets=options.sockets)
     app.initialize([])
     capture.install(collector)
+    unanswered.install(app.shell)
     commands.install(interrupts)
     runlog.also(log.line)
     progress.install()

@@ -49,6 +49,11 @@ def _taker() -> Collector | None:
     return _collector
 
 
+def is_of_run() -> bool:
+    """Whether the calling thread executes code of a run, and not that of an attached client."""
+    return _taker() is not None
+
+
 class RunStream(OutStream):  # type: ignore[misc]
     """sys.stdout and sys.stderr of a worker."""
 

@@ -18,13 +18,14 @@ from typing import Any
 
 from nbtasks.core.messages import Spec
 from nbtasks.wire.spool import Spool
+from nbtasks.worker import unanswered
 from nbtasks.worker.modules import LocalModules
 
 _SIGNALS = tuple(
     int(getattr(signal, name))
     for name in ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGCHLD", "SIGPIPE", "SIGUSR1", "SIGUSR2")
 )
-_STREAMS = ("stdin", "stdout", "stderr", "displayhook", "excepthook")
+_STREAMS = ("stdin", "stdout", "stderr", "displayhook", "excepthook", "breakpointhook")
 
 
 class Surroundings:
@@ -67,6 +68,7 @@ class Surroundings:
             When the run came here, mono seconds.
         """
         self._modules.enter(spec.sys_path, arrived_s)
+        sys.breakpointhook = unanswered.refuse
         if spec.sys_path:
             if spec.sys_path != self._own_paths:
                 self._own_paths = spec.sys_path

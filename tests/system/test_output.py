@@ -144,6 +144,31 @@ def test_a_figure_is_kept_where_it_was_shown(client: Client, workers: Any) -> No
     assert run.output[1]["data"]["image/png"]
 
 
+# -- questions --------------------------------------------------------------------------------------------
+
+
+def asks_for_a_line() -> str:
+    return input("? ")
+
+
+def asks_for_a_password() -> str:
+    import getpass
+
+    return getpass.getpass()
+
+
+def asks_a_debugger() -> None:
+    breakpoint()
+
+
+@pytest.mark.parametrize("function", [asks_for_a_line, asks_for_a_password, asks_a_debugger])
+def test_a_task_that_asks_somebody_is_told_what_to_do(
+    client: Client, workers: Any, function: Callable[[], Any]
+) -> None:
+    with pytest.raises(RuntimeError, match="nobody can answer in a run"):
+        task(function).delay().result(timeout=60)
+
+
 # -- children -------------------------------------------------------------------------------------------
 
 
