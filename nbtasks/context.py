@@ -99,6 +99,11 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 A = TypeVar("A", bound=Message)
+Left = Callable[[], bool]  # whether nobody waits any more; asked whenever something arrives
+
+
+def never() -> bool:
+    return False
 
 
 class Served(NamedTuple):
@@ -135,8 +140,10 @@ class Submitter(Protocol):
     def wake(self) -> None:
         """Let whoever waits look again whether it is done."""
 
-    def ask(self, make: Callable[[int], Message], kind: type[A], wait_s: float | None = None) -> A:
-        """The broker's answer to a question; raises TimeoutError if `wait_s` is given and over."""
+    def ask(
+        self, make: Callable[[int], Message], kind: type[A], wait_s: float | None = None, left: Left = never
+    ) -> A:
+        """The broker's answer to a question; TimeoutError if `wait_s` is given and over, or `left()`."""
 
     def waits(self, run: RunId, attempt: int, runs: Sequence[RunId]) -> AbstractContextManager[None]:
         """A block within which the code of `run` waits for `runs`; raises ValueError, `WouldDeadlock`."""

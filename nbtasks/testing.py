@@ -159,7 +159,7 @@ class _Inline:
         for run in runs:
             self._of(run)  # it is over
 
-    def ask(self, make: Callable[[int], Message], kind: type[A], wait_s: float | None = None) -> A:
+    def ask(self, make: Callable[[int], Message], kind: type[A], *when: Any) -> A:
         question = make(0)
         answer: Any = None
         if isinstance(question, m.GetYielded):

@@ -21,7 +21,7 @@ from nbtasks.client.observation import Observation
 from nbtasks.client.pools import Pool
 from nbtasks.client.status import Status
 from nbtasks.client.way import full_disk
-from nbtasks.context import Fate, Served
+from nbtasks.context import Fate, Left, Served, never
 from nbtasks.core import messages
 from nbtasks.core.codec import INLINE_BYTES_MAX
 from nbtasks.core.messages import (
@@ -230,21 +230,22 @@ class Client:
 
     # -- asking -------------------------------------------------------------------------------------------
 
-    def ask(self, make: Callable[[int], Message], kind: type[A], wait_s: float | None = None) -> A:
-        """The answer to a question; raises TimeoutError if `wait_s` is given and over."""
-        link = self._opened()
+    def ask(
+        self, make: Callable[[int], Message], kind: type[A], wait_s: float | None = None, left: Left = never
+    ) -> A:
+        """The answer to a question; TimeoutError if `wait_s` is given and over, or `left()`."""
+        link, limit_s = self._opened(), ANSWER_S if wait_s is None else wait_s
         request = link.ask(make)
         try:
-            if not link.wait(
-                lambda: link.outcomes.has_answer(request), ANSWER_S if wait_s is None else wait_s
-            ):
-                if wait_s is not None:
-                    raise TimeoutError
-                who = f"the broker of {self.home} (pid {link.broker_pid})"
-                raise BrokerUnavailable(f"{who} has not answered within {ANSWER_S:g} s")
+            link.wait(lambda: link.outcomes.has_answer(request) or left(), limit_s)
             answer = link.outcomes.answer(request)
         finally:
             link.forget(request)
+        if answer is None:
+            if wait_s is not None:
+                raise TimeoutError
+            who = f"the broker of {self.home} (pid {link.broker_pid})"
+            raise BrokerUnavailable(f"{who} has not answered within {ANSWER_S:g} s")
         if isinstance(answer, NotDone):
             raise _ERRORS.get(answer.code, NbtasksError)(answer.reason)
         assert isinstance(answer, kind), answer
@@ -260,8 +261,7 @@ class Client:
 
     def wake(self) -> None:
         """Let whoever waits look again whether it is done."""
-        link = self._link
-        if link is not None:
+        if (link := self._link) is not None:
             link.wake()
 
     def waits(self, run: RunId, attempt: int, runs: Sequence[RunId]) -> AbstractContextManager[None]:

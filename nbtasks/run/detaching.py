@@ -139,8 +139,9 @@ def _until_left(
 ) -> bool:
     global _countdown
     ends_s = None if timeout_s is None else time.monotonic() + timeout_s
-    # a loop that waits for one run after the other is left in the middle of whichever it is
-    if cell != _countdown.cell or time.monotonic() >= _countdown.leaves_s:
+    # a loop that waits for one run after the other is left in the middle of whichever it is, and one that
+    # waits for each value is seldom in a wait just when the time is over
+    if cell != _countdown.cell:
         if not listen(lambda: is_done() or presses.number > 0, timeout_s):
             return False
         if is_done():

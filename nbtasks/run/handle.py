@@ -316,6 +316,8 @@ class Run(Upstream, Generic[R_co]):
         ------
         Restarted
             Values were given, and the run is executed again from its beginning.
+        Detached
+            As of `result()`.
         """
         reader = Reader(self)
         try:

@@ -5,8 +5,12 @@ A reader has what it was given for itself; several of them may read the same run
 
 from __future__ import annotations
 
+import math
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +20,7 @@ from nbtasks.context import waiting
 from nbtasks.core.messages import Done, GetYielded, StopReading, YieldedFound
 from nbtasks.core.streams import VALUES
 from nbtasks.errors import NbtasksError, Restarted
+from nbtasks.run import detaching, unserved
 
 if TYPE_CHECKING:
     from nbtasks.run.handle import Run
@@ -45,8 +50,6 @@ class Reader:
         """
         while not self._is_over:
             answer = self._asked()
-            if answer is None:
-                continue
             if answer.attempt != self._attempt:
                 if self._given:
                     self._is_over = True
@@ -79,15 +82,28 @@ class Reader:
         with suppress(NbtasksError):
             self._run._client.ask(lambda number: StopReading(number, run, attempt), Done)
 
-    def _asked(self) -> YieldedFound | None:
-        run, attempt, after = str(self._run.id), self._attempt, self._after
+    def _asked(self) -> YieldedFound:
+        run, client = str(self._run.id), self._run._client
+        question = partial(GetYielded, run=run, attempt=self._attempt, after=self._after)
+        found: list[YieldedFound] = []
+
+        def listen(is_done: Callable[[], bool], timeout_s: float | None) -> bool:
+            ends_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+            while not is_done():
+                if found:  # but it is waited for the run's end
+                    return client.wait(is_done, timeout_s)
+                turn_s = min(TURN_S, ends_s - time.monotonic())
+                if turn_s <= 0:
+                    return False
+                with suppress(TimeoutError):
+                    found.append(client.ask(question, YieldedFound, turn_s, is_done))
+            return True
+
         with waiting(lambda: [run]):
-            try:
-                return self._run._client.ask(
-                    lambda number: GetYielded(number, run, attempt, after), YieldedFound, TURN_S
-                )
-            except TimeoutError:
-                return None
+            _ = self._run._settled  # whoever is interrupted may cancel it, and waits for its end
+            listens = unserved.telling(listen, lambda: self._run)
+            detaching.wait(listens, client.wake, lambda: bool(found), None, lambda: [self._run])
+        return found[0]
 
     def _values(self, chunk: bytes) -> list[Any]:
         first, bodies = msgspec.msgpack.decode(chunk[len(VALUES) :], type=_Chunk)

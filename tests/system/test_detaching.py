@@ -175,6 +175,23 @@ def test_an_interrupt_of_a_cell_that_awaits_leaves_the_run_at_once(
     assert run.result(timeout=60) == "task0"
 
 
+@pytest.mark.feature("N7", "T18")
+def test_an_interrupt_of_a_loop_over_what_a_run_yields_is_one_of_a_wait(notebook: Kernel, held: Path) -> None:
+    [run] = begin(notebook, held, 1)
+
+    left = interrupted(notebook, "for value in run: pass").end()
+    state = run.state.name
+    ended = interrupted(notebook, "for value in run: pass")
+    notebook.interrupt()
+    ended.end()
+
+    assert (left.error[0], state) == ("Detached", "Running")
+    assert (
+        left.error[1] == f"run 'hold' goes on; wait for it again, or find it by nbtasks.get_run('{run.id}')"
+    )
+    assert ended.error[:2] == ("CancelledRun", f"run 'hold' ({run.id}) was cancelled")
+
+
 def test_a_wait_in_a_cell_with_await_is_left_like_any_other(notebook: Kernel, held: Path) -> None:
     [run] = begin(notebook, held, 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -134,6 +135,18 @@ def test_runs_of_two_clients_are_cancelled_at_each(there: Slow, monkeypatch: pyt
         nbtasks.wait([here, far])
 
     assert (there.cancelled, other.cancelled) == ([str(here.id)], [str(far.id)])
+
+
+def test_a_countdown_that_was_over_between_two_waits_leaves_the_next_one(
+    there: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detaching, "_countdown", detaching.Countdown("cell", time.monotonic() - 1.0))
+    run = double.delay(1)
+
+    with pytest.raises(Detached, match="goes on"):
+        run.result()
+
+    assert detaching._countdown.cell == ""  # whoever catches it may wait
 
 
 def test_an_interrupt_that_comes_with_the_end_is_not_swallowed(there: Slow) -> None:
