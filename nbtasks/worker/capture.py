@@ -7,6 +7,7 @@ caught too, which its hooks would miss.
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from typing import Any
@@ -60,6 +61,7 @@ class RunStream(OutStream):  # type: ignore[misc]
     def __init__(self, session: Any, pub_thread: Any, name: str, **options: Any) -> None:
         options["watchfd"] = False  # the descriptors end in the spool
         self._held = (0, "")  # a forked child's pid, and what it has written of a line
+        self.buffer = RunBytes(self)
         super().__init__(session, pub_thread, name, **options)
 
     def write(self, string: str) -> int:
@@ -92,7 +94,19 @@ class RunStream(OutStream):  # type: ignore[misc]
             self._held = (pid, text)
             return
         self._held = (pid, "")
-        body = text.encode("utf-8", "backslashreplace")
+        self._write_descriptor(text.encode("utf-8", "backslashreplace"))
+
+    def write_bytes(self, body: bytes) -> None:
+        """What is written to `buffer`."""
+        if os.getpid() != self._master_pid:
+            self._write_in_child("", is_flushed=True)
+            self._write_descriptor(body)
+        elif taker := _taker():
+            taker.raw(self.name, body)
+        else:
+            super().write(body.decode("utf-8", "replace"))
+
+    def _write_descriptor(self, body: bytes) -> None:
         while body:
             body = body[os.write(self.fileno(), body) :]
 
@@ -101,6 +115,34 @@ class RunStream(OutStream):  # type: ignore[misc]
 
     def close(self) -> None:
         """Do nothing: a run that closes its stdout must not close that of the next one."""
+
+
+class RunBytes(io.BufferedIOBase):
+    """The binary layer of such a stream: bytes come out as its text, in order with what is printed."""
+
+    def __init__(self, stream: RunStream) -> None:
+        self._stream = stream
+
+    @property
+    def name(self) -> str:
+        return f"<{self._stream.name}>"
+
+    def write(self, data: Any) -> int:
+        body = memoryview(data).tobytes()
+        self._stream.write_bytes(body)
+        return len(body)
+
+    def writable(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def close(self) -> None:
+        """Do nothing: a text layer that a run puts on this closes it when it goes."""
 
 
 class RunDisplayPublisher(ZMQDisplayPublisher):  # type: ignore[misc]

@@ -21,6 +21,7 @@ from nbtasks.wire.spool import Spool
 CHUNK_BYTES = 64 * 1024  # of pending output, above which a chunk is made at once
 FLUSH_S = 0.25  # otherwise pending output waits so long for company
 BLOCK_BYTES = 16 * 1024  # how finely the tail is cut
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 _ERRORS = "backslashreplace"  # lone surrogates have no place in JSON
 
 
@@ -74,6 +75,7 @@ class Collector:
         self._tail_bytes = 0
         self._cut_bytes = 0
         self._half = b""  # a character of the spool of which only a part has come
+        self._halves: dict[str, bytes] = {}  # the same of bytes that are written to streams
         self._is_giving = False
         self._is_used = False  # anything of the above may be otherwise
 
@@ -95,7 +97,9 @@ class Collector:
             while self._take_spool():
                 pass
             if self._half:
-                self._take("stdout", b"\xef\xbf\xbd")
+                self._take("stdout", REPLACEMENT)
+            for name in list(self._halves):
+                self._end_half(name)
             if last:
                 self._take("", codec.pack_json(last))
             self.is_open = False
@@ -110,8 +114,23 @@ class Collector:
         with self._interrupts, self._lock:
             if self.is_open:
                 self._take_spool()
+                if self._halves:
+                    self._end_half(name)
                 self._mark = self._spool.taken(body)
                 self._take(name, body)
+
+    def raw(self, name: str, body: bytes) -> None:
+        """Take in bytes of the stream `name`: UTF-8, of which a character may come in parts."""
+        with self._interrupts, self._lock:
+            if self.is_open:
+                self._take_spool()
+                body = self._halves.pop(name, b"") + body
+                if half := _unfinished(body):
+                    self._halves[name] = half
+                    self._is_used = True
+                encoded = body[: len(body) - len(half)].decode("utf-8", "replace").encode()
+                self._mark = self._spool.taken(encoded)
+                self._take(name, encoded)
 
     def output(self, output: dict[str, Any]) -> None:
         """Take in any other nbformat output."""
@@ -140,6 +159,12 @@ class Collector:
             self._spool.recorded(self._marks.pop(number))
 
     # -- pieces -------------------------------------------------------------------------------------------
+
+    def _end_half(self, name: str) -> None:
+        """What comes now is not the rest of a character."""
+        if self._halves.pop(name, b""):
+            self._mark = self._spool.taken(REPLACEMENT)
+            self._take(name, REPLACEMENT)
 
     def _take_spool(self) -> bool:
         if not self._spool.has_more:

@@ -169,6 +169,49 @@ def test_a_task_that_asks_somebody_is_told_what_to_do(
         task(function).delay().result(timeout=60)
 
 
+# -- bytes ------------------------------------------------------------------------------------------------
+
+
+def writes_bytes() -> list[object]:
+    import io
+    import os
+    import sys
+
+    print("a", end="")
+    written = sys.stdout.buffer.write(memoryview(b"b\xff"))
+    print("c", end="")
+    with io.TextIOWrapper(sys.stdout.buffer, "utf-8") as wrapped:
+        wrapped.write("é")
+    print("d", file=sys.stderr, end="")
+    sys.stderr.buffer.write(b"e")
+    if not (child := os.fork()):
+        sys.stdout.buffer.write(b"\nof a child\n")
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("last")
+    return [written, sys.stdout.buffer.writable(), sys.stdout.buffer.closed]
+
+
+def test_bytes_that_are_written_below_a_stream_are_its_text(client: Client, workers: Any) -> None:
+    run = task(writes_bytes).delay()
+
+    assert run.result(timeout=60) == [2, True, False]
+    texts = dict.fromkeys(("stdout", "stderr"), "")
+    for output in run.output:
+        texts[output["name"]] += output["text"]
+    assert texts == {"stdout": "ab\N{REPLACEMENT CHARACTER}cé\nof a child\nlast\n", "stderr": "de"}
+
+
+def test_a_text_is_no_bytes(client: Client, workers: Any) -> None:
+    def writes_text() -> None:
+        import sys
+
+        sys.stdout.buffer.write("a")  # type: ignore[arg-type]
+
+    with pytest.raises(TypeError, match="bytes-like"):
+        task(writes_text).delay().result(timeout=60)
+
+
 # -- children -------------------------------------------------------------------------------------------
 
 

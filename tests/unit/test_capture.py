@@ -67,6 +67,28 @@ def test_text_of_one_stream_becomes_one_output(journal: Journal, spooled: Spool)
     assert journal.chunks == [[stream("ab\n"), stream("c", "stderr")]]
 
 
+def test_bytes_of_a_stream_are_its_text_in_order(journal: Journal, spooled: Spool) -> None:
+    made = opened(journal, spooled)
+
+    made.text("stdout", "a")
+    made.raw("stdout", "é".encode()[:1])
+    made.raw("stdout", "é".encode()[1:] + b"\xff")
+    made.text("stdout", "b")
+    made.raw("stdout", "€".encode()[:2])
+    made.text("stdout", "c")
+    made.raw("stderr", "€".encode()[:2])
+    made.close()
+    made.open()
+    made.raw("stderr", b"next")
+    made.close()
+
+    assert journal.outputs == [
+        stream("aé\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c"),
+        stream("\N{REPLACEMENT CHARACTER}", "stderr"),
+        stream("next", "stderr"),
+    ]
+
+
 def test_a_run_without_output_has_no_chunk(journal: Journal, spooled: Spool) -> None:
     opened(journal, spooled).close()
 
