@@ -11,7 +11,6 @@ import ast
 import asyncio
 import importlib
 import inspect
-import linecache
 import sys
 import threading
 import tokenize
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 from nbtasks import context, pickling
 from nbtasks.cell.capture import EXITS
 from nbtasks.cell.snapshot import Opened
-from nbtasks.pickling import Frozen, Offered
+from nbtasks.pickling import Frozen, Offered, sources
 from nbtasks.run.again import value_here
 
 FUTURE = 0
@@ -76,6 +75,7 @@ class Cell:
         self.filename = filename
         self.outputs = dict(outputs or {})
         self.flags = flags
+        sources.remember(((filename, source),))  # what it gives comes back here, and may raise here
 
     def __call__(self, captured: Opened | Frozen, /, **overrides: Any) -> Offered:
         host = _host()
@@ -115,9 +115,7 @@ class Cell:
 
     def _compiled(self) -> tuple[types.CodeType, types.CodeType | None]:
         """All but a last expression, and the last expression."""
-        lines = self.source.splitlines(keepends=True)
-        # without a time stamp linecache never compares the entry with a file
-        linecache.cache[self.filename] = (len(self.source), None, lines, self.filename)
+        sources.remember(((self.filename, self.source),))
         flags = self.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         tree = compile(self.source, self.filename, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None

@@ -333,7 +333,8 @@ def _waited(run: Run) -> Any:
     value = run.result()
     if results and value is None:
         outputs.show(results)
-    return value if results else None
+    # without a text to show, because making it raised: the shell says so as it would of any cell's value
+    return value if results or errors else None
 
 
 def _drawn(error: BaseException, lines: list[str]) -> BaseException:

@@ -154,6 +154,19 @@ plt.plot([1, 2]);
 
 
 @pytest.mark.feature("N2")
+def test_a_value_that_cannot_be_shown_says_why_as_in_a_cell_and_the_run_has_it(notebook: Notebook) -> None:
+    source = "class Bad:\n    def __repr__(self): raise ValueError('no text')\nBad()"
+
+    waited = notebook.error(f"%%delay --wait --handle odd\n{source}")
+
+    assert "__repr__(self): raise ValueError('no text')" in waited
+    assert waited.rstrip().endswith("ValueError: no text")
+    assert value(notebook, "odd.state.name, type(odd.result()).__name__, _ is None") == (
+        "('Completed', 'Bad', False)"
+    )
+
+
+@pytest.mark.feature("N2")
 def test_what_a_pager_would_show_is_output(notebook: Notebook) -> None:
     outputs = notebook.run("%%delay --wait\nk?\n%prun scaled(1)")
 
