@@ -30,7 +30,7 @@ from nbtasks.wire.process import owner_pid
 
 AT_LEAST_0, AT_LEAST_1 = (click.IntRange(least, 2**63 - 1) for least in (0, 1))  # what the journal can hold
 NO_BROKER = 3
-WIDE = 240  # columns of a table that goes into a pipe: nothing is wrapped there
+WIDE = 1_000_000  # columns of a table that goes into a pipe: a run is one line there
 
 
 class WorkerRange(click.ParamType):  # type: ignore[type-arg]  # generic in some versions only
@@ -387,7 +387,14 @@ def print_table(rows: Sequence[views.Row]) -> None:
     now_s = time.time()
     for row in rows:
         table.add_row(*(Text(cell) for cell in views.cells(row, now_s)))
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    console = Console(width=WIDE)
+    with console.capture() as drawn:
+        console.print(table)
+    # as wide as the longest message, each
+    click.echo("".join(f"{line.rstrip()}\n" for line in drawn.get().split("\n")[:-1]), nl=False)
 
 
 if __name__ == "__main__":

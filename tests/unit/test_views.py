@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nbtasks import views
+from nbtasks import cli, views
 from nbtasks.core.states import State, StateType
 from nbtasks.errors import UnknownRun
 
@@ -166,3 +166,16 @@ def test_a_record_is_json_with_null_for_what_did_not_happen() -> None:
 
     assert (record["start"], record["end"], record["worker"], record["pid"]) == (None, None, None, None)
     assert record["id"] == ID
+
+
+def test_in_a_pipe_a_run_is_one_line_however_long_its_message_is(capsys: pytest.CaptureFixture[str]) -> None:
+    long, parameters = "word " * 400 + "end", (("x", "'" + "y " * 200 + "'"),)
+    rows = [completed(message=long, parameters=parameters), completed(message="short")]
+
+    cli.print_table(rows)
+
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == list(views.COLUMNS)
+    assert first.startswith(f"{ID}  ✓ Completed")
+    assert first.endswith(long)
+    assert second.endswith("  short")
