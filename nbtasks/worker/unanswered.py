@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import getpass
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, NoReturn
@@ -16,7 +17,9 @@ from nbtasks.worker import capture
 
 def install(shell: Any) -> None:
     """Have input() and %debug say to a run what to do instead of them."""
-    builtins.input = _refused(builtins.input)
+    own = sys.stdin
+    # a run may put answers of its own in its place
+    builtins.input = _refused(builtins.input, lambda: sys.stdin is own)
     getpass.getpass = _refused(getpass.getpass)
     for table in shell.magics_manager.magics.values():
         if "debug" in table:
@@ -31,10 +34,14 @@ def refuse(*args: Any, **options: Any) -> NoReturn:
     )
 
 
-def _refused(ask: Callable[..., Any]) -> Callable[..., Any]:
+def _always() -> bool:
+    return True
+
+
+def _refused(ask: Callable[..., Any], is_empty: Callable[[], bool] = _always) -> Callable[..., Any]:
     @wraps(ask)
     def asks(*args: Any, **options: Any) -> Any:
-        if capture.is_of_run():
+        if capture.is_of_run() and is_empty():
             refuse()
         return ask(*args, **options)
 

@@ -151,6 +151,14 @@ def asks_for_a_line() -> str:
     return input("? ")
 
 
+def brings_its_answers() -> str:
+    import io
+    import sys
+
+    sys.stdin = io.StringIO("the answer\n")
+    return input("? ")
+
+
 def asks_for_a_password() -> str:
     import getpass
 
@@ -167,6 +175,10 @@ def test_a_task_that_asks_somebody_is_told_what_to_do(
 ) -> None:
     with pytest.raises(RuntimeError, match="nobody can answer in a run"):
         task(function).delay().result(timeout=60)
+
+
+def test_a_task_may_bring_answers_of_its_own(client: Client, workers: Any) -> None:
+    assert task(brings_its_answers).delay().result(timeout=60) == "the answer"
 
 
 # -- bytes ------------------------------------------------------------------------------------------------
