@@ -160,7 +160,7 @@ def worker(
     max_runs: int | None,
     own_home: str | None,
 ) -> None:
-    """Execute runs until SIGINT or SIGTERM: of the tasks that are named, else of any task.
+    """Execute runs until SIGINT, SIGTERM or SIGHUP: of the tasks that are named, else of any task.
 
     An ENTRYPOINT is module:task or path.py:task. Workers: N of them, or between A and B as runs wait; without
     the option one for any task, and for named ones up to the number of CPUs, at most 10.

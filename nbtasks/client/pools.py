@@ -198,7 +198,7 @@ def foreground(
 
 
 class _Forwarded:
-    """Within this block SIGINT and SIGTERM of this process go to that one; the main thread only."""
+    """Within this block SIGINT, SIGTERM and SIGHUP of this process go to that one; the main thread only."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -206,8 +206,9 @@ class _Forwarded:
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._forward)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # by nohup
+                    self._before[number] = signal.signal(number, self._forward)
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         self._process.send_signal(number)

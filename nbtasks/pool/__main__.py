@@ -38,8 +38,9 @@ class Served(msgspec.Struct):
 
 def main() -> int:
     options = _options()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end_at_once)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # by nohup
+            signal.signal(number, _end_at_once)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s.%(msecs)03d | %(levelname)-7s | %(name)s - %(message)s",
         datefmt="%H:%M:%S",

@@ -62,6 +62,7 @@ class PoolEdge:
         self._serves = serves
         self._drain_s = drain_s
         self._kind = kind
+        self._stays = hello.stays  # in the foreground: it has a terminal, or a script that has one
         self._machine = Pool(name, hello)
         self._sockets = PeerSockets(found, name, for_pool)
         self._environment = environment(home, owner)
@@ -78,10 +79,11 @@ class PoolEdge:
         """Work until there is a reason to end; returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        is_of_terminal = self._stays and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # by nohup
+        signal.signal(signal.SIGHUP, self._on_hangup if is_of_terminal else signal.SIG_IGN)
         while self._exit_status is None:
             self._turn()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             # one more of them, while the interpreter ends, must not take the place of this status
             signal.signal(number, signal.SIG_IGN)
         if self._exit_status:
@@ -143,6 +145,10 @@ class PoolEdge:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop_signals += 1
         os.write(self._wake_writing, b"!")
+
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:
+        if not self._stop_signals:  # a terminal that closes and its shell say so both
+            self._on_signal(number, frame)
 
     def _note(self, message: Message) -> None:
         if isinstance(message, ExitNoted):

@@ -32,7 +32,7 @@ def task(fn: Any = None, /, **given: Any) -> Any:
 def serve(*tasks: Task[..., Any], limit: int | None = None) -> Any:
     """Execute the runs of these tasks on workers of this machine, those that wait already included.
 
-    In a script it blocks until SIGINT or SIGTERM, and then until what runs has ended. In a notebook it
+    In a script it blocks until SIGINT, SIGTERM or SIGHUP, then until what runs has ended. In a notebook it
     returns a pool (`.stop()`, `.scale(n)`), because a notebook must stay free.
 
     Parameters

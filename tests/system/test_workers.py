@@ -185,6 +185,8 @@ COMMANDS = {
         ("generic", signal.SIGINT),
         ("serve", signal.SIGINT),
         ("serve", signal.SIGTERM),
+        ("worker", signal.SIGHUP),
+        ("serve", signal.SIGHUP),
     ],
 )
 @pytest.mark.feature("W5")
@@ -255,6 +257,44 @@ def test_a_second_signal_ends_what_runs_and_a_third_kills(
     process.communicate(timeout=HANG_S)
     assert process.returncode == status
     assert run.wait(HANG_S).name == "Crashed"
+
+
+def test_a_terminal_that_closes_may_say_so_twice(client: Any, start: Start, files: tuple[Path, Path]) -> None:
+    notes, release = files
+    process = start(*worker("--workers", "1"))
+    run = holding.delay(str(notes), str(release), "x")
+    until(lambda: lines(notes), "the run")
+
+    os.killpg(process.pid, signal.SIGHUP)
+    until(lambda: all(worker.state == "draining" for worker in client.status().workers), "the drain")
+    os.killpg(process.pid, signal.SIGHUP)
+    release.touch()
+
+    process.communicate(timeout=HANG_S)
+    assert process.returncode == 0
+    assert run.wait(HANG_S).name == "Completed"
+
+
+@pytest.mark.parametrize("command", ["worker", "serve"])
+def test_what_nohup_started_stays(client: Any, start: Start, files: tuple[Path, Path], command: str) -> None:
+    notes, release = files
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a child takes over
+    try:
+        process = start(*COMMANDS[command])
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    run = holding.delay(str(notes), str(release), "x")
+    until(lambda: lines(notes), "the run")
+
+    os.killpg(process.pid, signal.SIGHUP)
+    release.touch()
+
+    assert run.wait(HANG_S).name == "Completed"
+    later = holding.delay(str(notes), str(release), "y")
+    assert later.wait(HANG_S).name == "Completed"
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=HANG_S)
+    assert process.returncode == 0
 
 
 @pytest.mark.feature("W5")
