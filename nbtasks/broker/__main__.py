@@ -58,11 +58,11 @@ def main() -> int:
 
 
 def _run(daemon: Daemon) -> int:
-    """Run to the end; a fault ends the process before anything is said that is not recorded."""
+    """Run to the end; a fault ends the process before anything is said that is not safe."""
     try:
         status = daemon.run()
     except JournalError as error:
-        log.critical("the journal cannot be used (%s); nothing of the last batch was accepted", error)
+        log.critical("the journal cannot be used (%s); what was accepted is in it or its redo log", error)
         daemon.suspect(error)
         status = BUG
     except Exception:
