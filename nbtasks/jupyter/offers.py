@@ -35,14 +35,28 @@ class Offer:
         Name -> what it was when the cell was submitted; `MISSING`: it was not bound.
     rebound
         Those that the user bound anew since.
-    is_at_hand
-        The run has ended, and what it gave can be had without asking anybody.
+    is_fetched
+        The run has ended, and what it gave was asked for.
     """
 
     run: Run
     before: dict[str, Any]
     rebound: set[str] = field(default_factory=set)
-    is_at_hand: bool = False
+    is_fetched: bool = False
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether the run has ended, and what it gave can be had without asking anybody.
+
+        Who waited for the run may be faster than the thread that tells everybody of its end.
+        """
+        return self.is_fetched or self._came_along(self.run)
+
+    @staticmethod
+    def _came_along(run: Run) -> bool:
+        """Whether what it gave came with the word of its end."""
+        ended = run._fate.ended if run._fate is not None else None
+        return ended is not None and not ended.fetch
 
     def notice(self, namespace: Mapping[str, Any]) -> None:
         """See which names were bound anew."""
@@ -53,10 +67,7 @@ class Offer:
 
     def ended(self, run: Run) -> None:
         """Called in whatever thread hears that the run ended."""
-        ended = run._fate.ended if run._fate is not None else None
-        if ended is not None and not ended.fetch:
-            self.is_at_hand = True
-        else:
+        if not self._came_along(run):
             # the one who hears must not ask, and the main thread must not wait for an answer
             threading.Thread(target=self._fetch, name="nbtasks-offer", daemon=True).start()
 
@@ -66,7 +77,7 @@ class Offer:
                 self.run._stored()
         except Exception:
             return  # `%nbtasks collect` says why
-        self.is_at_hand = True
+        self.is_fetched = True
 
 
 class Offers:

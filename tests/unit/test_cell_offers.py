@@ -77,6 +77,20 @@ def cell(shell: InteractiveShell, source: str = "pass") -> str:
     return str(captured.stderr)
 
 
+def test_names_are_assigned_although_the_thread_that_heard_of_the_end_has_not_said_so(
+    shell: InteractiveShell,
+) -> None:
+    run = submitted(shell, "df")
+    [body] = pickling.dump(Offered(None, {"df": 5})).stream
+    run._settled.settle(
+        Ended(1, 1, run._run, "Completed", "", 1.0, bytes(body))
+    )  # whom to call, it has yet to call
+
+    cell(shell)
+
+    assert shell.user_ns["df"] == 5
+
+
 def test_a_name_is_assigned_before_the_next_cell(shell: InteractiveShell) -> None:
     run = submitted(shell, "df")
 
