@@ -32,6 +32,7 @@ from nbtasks.worker import stacks
 from nbtasks.worker.loglines import LogLines
 
 STAND_BACK_S = 0.005  # so long the agent leaves the sockets to a main thread that is at it
+STAND_BACK_S_MAX = 0.02  # to one that goes on and on, from whose runs each look takes the interpreter
 LOOK_S = 1.0  # between two looks at home, pool and broker
 ALONE_S = 60.0  # without a broker, after which an empty-handed worker leaves
 PENDING_LIMIT_S = 1e9
@@ -85,6 +86,7 @@ class Agent:
         os.set_blocking(self._wake_writing, False)
         self._main = MainThread.SERVES
         self._since_s = 0.0  # mono seconds
+        self._patience_s = STAND_BACK_S
         self._progress: tuple[float, float, str] | None = None  # of the run; None: said
         self._kept = 0  # output chunks of the current run, in the journal
         self._ready: Ready = []  # as the agent's thread saw it last
@@ -234,9 +236,13 @@ class Agent:
         self._ready = poll_of(fds).poll(max(0.0, until_s - time.monotonic()) * 1000 + 0.999)
 
     def _stands_back_s(self) -> float:
-        if self._main is MainThread.SERVES:
+        left_s = self._since_s + STAND_BACK_S - time.monotonic()
+        if self._main is MainThread.SERVES or left_s <= 0:
+            self._patience_s = STAND_BACK_S
             return 0.0
-        return self._since_s + STAND_BACK_S - time.monotonic()
+        back_s = max(left_s, self._patience_s)
+        self._patience_s = min(2 * self._patience_s, STAND_BACK_S_MAX)
+        return back_s
 
     # -- with the lock ------------------------------------------------------------------------------------
 

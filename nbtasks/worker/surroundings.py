@@ -90,9 +90,7 @@ class Surroundings:
         for name, value in self._streams.items():
             setattr(sys, name, value)
         builtins.print = self._print
-        for descriptor in (1, 2):
-            if not self._spool.holds(descriptor):
-                self._spool.redirect()
+        self._spool.redirect()  # that is cheaper than a look where they end
 
     def restore(self) -> None:
         """Put back everything else that the run changed; what cannot be put back is left."""
