@@ -24,6 +24,7 @@ from nbtasks import context, pickling
 from nbtasks.cell.capture import EXITS
 from nbtasks.cell.snapshot import Opened
 from nbtasks.pickling import Frozen, Offered, sources
+from nbtasks.pickling.mains import Main, standing_in
 from nbtasks.run.again import value_here
 
 FUTURE = 0
@@ -177,30 +178,20 @@ def _display(shell: Any, value: Any) -> None:
 # -- the shell ------------------------------------------------------------------------------------------
 
 
-class _Main:
-    """What the shell, and `sys.modules`, take for the module of the cell's names."""
-
-    __spec__ = None
-    __name__ = "__main__"
-
-
 @contextmanager
 def _swapped(host: Host, namespace: dict[str, Any]) -> Iterator[None]:
     shell = host.shell
-    before, module, main = shell.user_ns, shell.user_module, sys.modules.get("__main__")
+    before, module = shell.user_ns, shell.user_module
     for name in EXITS if host.is_worker else ():
         # those of a kernel's shell stop its loop, and the cell goes on
         namespace.setdefault(name, sys.exit)
     for name in shell.user_ns_hidden:
         if name in before:
             namespace.setdefault(name, before[name])  # get_ipython, Out and the like
-    own = _Main()
-    own.__dict__ = namespace
+    own = Main(namespace)
     shell.user_ns, shell.user_module = namespace, own
-    sys.modules["__main__"] = own  # type: ignore[assignment]
     try:
-        yield
+        with standing_in(own):
+            yield
     finally:
         shell.user_ns, shell.user_module = before, module
-        if main is not None:
-            sys.modules["__main__"] = main

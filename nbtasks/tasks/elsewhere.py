@@ -11,6 +11,7 @@ import inspect
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -22,6 +23,7 @@ from nbtasks import context, pickling
 from nbtasks.context import RunContext
 from nbtasks.core.messages import RunId
 from nbtasks.core.payload import Payload
+from nbtasks.pickling.mains import Main, main_of, standing_in
 from nbtasks.runners import ThreadPoolTaskRunner
 from nbtasks.runners.course import Course
 from nbtasks.runners.interrupts import Interrupted
@@ -61,7 +63,9 @@ class Body:
             function = pickling.load_function(self.code)
             args, kwargs = _unpacked(self.arguments)
             channel.say((BEGAN,))
-            with self._surroundings(channel, lambda: context.bound(function, args, kwargs)):
+            main = main_of(function)
+            main.brought += (*args, *kwargs.values())
+            with self._surroundings(channel, lambda: context.bound(function, args, kwargs), main):
                 value = _value_of(function(*args, **kwargs), channel)
             # after the block: what it submitted here has ended, so it has a value that can travel
             return RETURNED, _packed(value)
@@ -71,7 +75,7 @@ class Body:
             return RAISED, pickling.dump_failure(_users(error))
 
     @contextmanager
-    def _surroundings(self, channel: Channel, bind: Callable[[], Any]) -> Iterator[None]:
+    def _surroundings(self, channel: Channel, bind: Callable[[], Any], main: Main) -> Iterator[None]:
         """What user code finds around itself."""
 
         def report(done: float, total: float, text: str) -> None:
@@ -87,6 +91,8 @@ class Body:
             stack.enter_context(context.running(run))
             if self.caller != os.getpid():
                 stack.enter_context(_led_back(channel, self.log_level))
+                if threading.current_thread() is threading.main_thread():
+                    stack.enter_context(standing_in(main))
             if self.log_prints:
                 stack.enter_context(LoggedPrints(self.name))
             yield

@@ -25,6 +25,7 @@ from nbtasks.core.states import StateType
 from nbtasks.errors import NbtasksError
 from nbtasks.pickling import Offered
 from nbtasks.pickling.code import Code, load_code
+from nbtasks.pickling.mains import main_of
 from nbtasks.pickling.offered import value_in
 from nbtasks.runners.signals import Interrupts
 from nbtasks.states import Returned
@@ -147,11 +148,14 @@ class Executor:
         if push.spec.log_prints:
             self._log_prints(push)
         code = self._code(push)
+        main = main_of(code.function)
+        self._surroundings.stand_in(main)
         if push.subject:
             run_hooks_of(push.subject, push, code, self._blobs)
             return self._with_value(None, push)
         with pickling.given(Upstreams(push.given, self._blobs).value_of):
             arguments, options = pickling.load_arguments(self._blobs.unpack(push.args))
+        main.brought += (*arguments, *options.values())
         bind = partial(context.bound, code.function, arguments, options)
         key = ""
         if push.cache_key or code.around.get("caching"):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtasks.core.messages import Spec
+from nbtasks.pickling.mains import Main
 from nbtasks.wire.spool import Spool
 from nbtasks.worker import unanswered
 from nbtasks.worker.modules import LocalModules
@@ -53,6 +54,7 @@ class Surroundings:
         self._environment = dict(os.environ._data)  # type: ignore[attr-defined]
         self._streams = {name: getattr(sys, name) for name in _STREAMS}
         self._print = builtins.print
+        self._main = sys.modules["__main__"]
         self._handlers = {number: _signal.getsignal(number) for number in _SIGNALS}
         self._recursion_limit = sys.getrecursionlimit()
         os.umask(umask := os.umask(0o077))  # there is no way to ask without setting it
@@ -85,6 +87,10 @@ class Surroundings:
             return f"nbtasks: cannot enter {spec.cwd} ({reason}); the run stays in {self._scratch}\n"
         return ""
 
+    def stand_in(self, main: Main) -> None:
+        """Let this be `__main__` for the run."""
+        sys.modules["__main__"] = main  # type: ignore[assignment]
+
     def restore_output(self) -> None:
         """Put back where output goes, so that all of it is taken in."""
         for name, value in self._streams.items():
@@ -94,6 +100,7 @@ class Surroundings:
 
     def restore(self) -> None:
         """Put back everything else that the run changed; what cannot be put back is left."""
+        sys.modules["__main__"] = self._main
         self._modules.leave()
         self._restore_interpreter()
         self._restore_signals()

@@ -251,8 +251,12 @@ def test_runs_that_the_code_submitted_end_before_it_does(tmp_path: Path) -> None
 
 
 SCRIPT = """
-import os, pathlib, sys, time
+import os, pathlib, pickle, sys, time
 import nbtasks
+
+class Kept:
+    def __init__(self, x):
+        self.x = x
 
 @nbtasks.task
 def stay(folder):
@@ -261,7 +265,7 @@ def stay(folder):
 
 @nbtasks.task
 def square(x):
-    return x * x
+    return pickle.loads(pickle.dumps(Kept(x * x))).x
 
 with nbtasks.ProcessPoolTaskRunner(2):
     print(square.map([1, 2, 3]).result(), flush=True)
@@ -270,7 +274,7 @@ with nbtasks.ProcessPoolTaskRunner(2):
 """
 
 
-def test_a_script_needs_no_guard_around_its_main_part(tmp_path: Path) -> None:
+def test_a_script_needs_no_guard_and_what_it_defines_can_be_pickled_there(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
 
     done = subprocess.run(

@@ -150,6 +150,42 @@ def test_an_error_comes_back_with_the_line_of_the_cell(notebook: Notebook) -> No
     assert "return a + b" in text
 
 
+PICKLING = """
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+
+class Net:
+    def __init__(self, size):
+        self.size = size
+
+def square(x):
+    return x * x
+
+@task
+def in_a_pool(numbers):
+    with multiprocessing.Pool(2) as pool, ProcessPoolExecutor(2) as executor:
+        return pool.map(square, numbers), list(executor.map(square, numbers))
+
+@task
+def saved(path, model):
+    with open(path, "wb") as file:
+        pickle.dump(model, file)
+    return pickle.loads(pickle.dumps(Net(3))).size
+"""
+
+
+def test_what_a_notebook_defines_can_be_pickled_by_its_tasks(notebook: Notebook, tmp_path: Path) -> None:
+    notebook.run("%nbtasks start -w 1")
+    notebook.run(TASK)
+    notebook.run(PICKLING)
+
+    assert notebook.shown("in_a_pool.delay([2, 3]).result()")["text/plain"] == "([4, 9], [4, 9])"
+    assert notebook.shown(f"saved.delay({str(tmp_path / 'net')!r}, Net(7)).result()")["text/plain"] == "3"
+    loaded = f"pickle.load(open({str(tmp_path / 'net')!r}, 'rb'))"
+    assert notebook.shown(f"{loaded}.size, type({loaded}) is Net")["text/plain"] == "(7, True)"
+
+
 def test_a_cancelled_run_says_so(notebook: Notebook) -> None:
     notebook.run("%nbtasks start -w 0")
     notebook.run(TASK)
