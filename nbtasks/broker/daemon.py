@@ -57,10 +57,11 @@ from nbtasks.wire.alive import born
 from nbtasks.wire.blobs import Blobs
 from nbtasks.wire.broker_sockets import BrokerSockets, Received, Subscription
 from nbtasks.wire.connection import Connection
+from nbtasks.wire.cores import cores
 from nbtasks.wire.keys import Keys
 from nbtasks.wire.lock import HomeLock
 from nbtasks.wire.outbox import Outboxes
-from nbtasks.wire.process import ProcessWatch, cores
+from nbtasks.wire.process import ProcessWatch
 from nbtasks.wire.sockets import BROKER
 
 FRAMES_PER_PASS = 500  # so that a flood does not keep the first sender waiting for its commit

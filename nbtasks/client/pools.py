@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from nbtasks.context import Served
 from nbtasks.errors import BrokerUnavailable, NbtasksError
 from nbtasks.wire import ids
+from nbtasks.wire.cores import cores
 from nbtasks.wire.kind import Kind
 from nbtasks.wire.private import private_dir, write_private
 from nbtasks.wire.process import (
@@ -321,4 +322,4 @@ def is_notebook() -> bool:
 
 def serve_limit() -> int:
     """How many runs at a time a serving pool executes, if nobody says."""
-    return min(SERVE_LIMIT, os.cpu_count() or 1)
+    return min(SERVE_LIMIT, cores())

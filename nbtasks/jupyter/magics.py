@@ -6,7 +6,6 @@ Whatever the user got wrong, and a broker that is not there, is a `UsageError`: 
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from nbtasks.errors import CancelledRun, Detached, NbtasksError
 from nbtasks.jupyter import offers, session
 from nbtasks.jupyter.display import BoardView, RunTable
 from nbtasks.run import Run, RunList
+from nbtasks.wire.cores import cores
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -50,7 +50,7 @@ OPTIONS = {  # one parser reads them for all verbs
     "prune": ("--older-than", "--larger-than", "--dry-run"),
 }
 RUNS_LISTED = 100  # if nobody says
-POOL_WORKERS = min(4, os.cpu_count() or 1)  # of a pool whose size nobody said
+POOL_WORKERS_MAX = 4  # of a pool whose size nobody said
 WORKERS_MAX = 1000  # a typing error must not fill the machine
 
 
@@ -131,7 +131,8 @@ class NbtasksMagics(Magics):
             raise UsageError(str(error)) from None
 
     def _on_start(self, arguments: Namespace) -> None:
-        least, most = bounds(str(POOL_WORKERS if arguments.workers is None else arguments.workers), least=0)
+        size = min(POOL_WORKERS_MAX, cores()) if arguments.workers is None else arguments.workers
+        least, most = bounds(str(size), least=0)
         kind = kind_of(arguments)
         found = session.is_running()
         client = session.client().open()

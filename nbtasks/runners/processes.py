@@ -24,6 +24,7 @@ from nbtasks.runners.interrupts import Interrupted
 from nbtasks.runners.local import LocalRun
 from nbtasks.runners.places import BEGAN, Answer, Body, Overdue, Said, Terms
 from nbtasks.runners.threads import Call, LedByThreads, checked
+from nbtasks.wire.cores import cores
 
 KILL_S = LEAVE_S + 2.0  # after which a process that should have ended is killed from here
 _START = "import sys; sys.path[:] = {path!r}; from nbtasks.runners.child import main; main({descriptor})"
@@ -44,7 +45,7 @@ class ProcessPoolTaskRunner(LedByThreads):
     Parameters
     ----------
     max_workers
-        How many processes, which are started when there is work; else one for each CPU.
+        How many processes, which are started when there is work; else one for each core that there is to use.
 
     Raises
     ------
@@ -55,7 +56,7 @@ class ProcessPoolTaskRunner(LedByThreads):
     is_elsewhere = True
 
     def __init__(self, max_workers: int | None = None) -> None:
-        super().__init__(checked(max_workers) or os.cpu_count() or 1)
+        super().__init__(checked(max_workers) or cores())
         self._free = threading.Condition()
         self._idle: list[_Process] = []
         self._number = 0  # of processes, with those that are about to start

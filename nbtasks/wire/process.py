@@ -17,7 +17,7 @@ from nbtasks.wire.connection import Connection
 from nbtasks.wire.private import private_dir
 
 __all__ = [
-    "ProcessWatch", "born", "child_environment", "cores", "is_alive", "launch_detached", "owner_pid",
+    "ProcessWatch", "born", "child_environment", "is_alive", "launch_detached", "owner_pid",
     "python_command", "start_broker",
 ]  # fmt: skip
 
@@ -220,9 +220,3 @@ def _last_lines(log_path: Path, start: int, lines_max: int = 12) -> str:
         lines = []
     lines = list(dict.fromkeys(lines))  # every launch may have said the same
     return "; its log ends:\n" + "\n".join(lines) if lines else f"; see {log_path}"
-
-
-def cores() -> int:
-    """How many this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
