@@ -29,7 +29,10 @@ ROUNDS = 5
 STANDING = "single_submits,mapped,round_trips,blocking,arrays"
 PLAN = (STANDING, "cold", "queue", "killed_worker", "killed_broker")
 ONCE = {"queue"}  # takes most of a minute; repeated if it is asked for alone
-OTHERS_CAN = {STANDING, "cold"}  # of systems without a broker
+OTHERS = {  # system -> what it can do
+    "pool": {*STANDING.split(","), "cold"},
+    "loky": {*STANDING.split(","), "cold"},
+}
 
 
 class Contender(NamedTuple):
@@ -50,11 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             contenders = [here, _built(options.against, folder)]
             stack.callback(_git, "worktree", "remove", "--force", str(folder / "tree"))
         else:
-            contenders = [
-                here,
-                here._replace(name="pool", system="pool"),
-                here._replace(name="loky", system="loky"),
-            ]
+            contenders = [here, *(here._replace(name=other, system=other) for other in OTHERS)]
         figures = _measure(
             contenders, options.workloads.split("|") if options.workloads else PLAN, options.rounds
         )
@@ -92,11 +91,11 @@ def _measure(
 ) -> dict[str, dict[str, list[float]]]:
     """Figure -> contender -> its values, one a round."""
     todo = [
-        (workload, contender)
+        (possible, contender)
         for workload in plan
         for _ in range(1 if workload in ONCE and len(plan) > 1 else rounds)
         for contender in contenders
-        if contender.system == "nbtasks" or workload in OTHERS_CAN
+        if (possible := _possible(contender.system, workload))
     ]
     figures: dict[str, dict[str, list[float]]] = {}
     columns = (TextColumn("{task.description:<46}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -108,6 +107,12 @@ def _measure(
                 figures.setdefault(figure, {}).setdefault(contender.name, []).append(value)
             progress.advance(bar)
     return figures
+
+
+def _possible(system: str, workload: str) -> str:
+    """The part of a workload that a system can do: one unsupported name would cost it the others."""
+    names = workload.split(",")
+    return ",".join(name for name in names if system not in OTHERS or name in OTHERS[system])
 
 
 def _child(contender: Contender, workload: str, say: Callable[[str], None]) -> dict[str, float]:
