@@ -1,4 +1,6 @@
-"""`make bench`: nbtasks beside pools of processes, in alternating rounds; medians and ratios of one run.
+"""`make bench`: nbtasks beside others, in alternating rounds; medians and ratios of one run.
+
+The others are pools of processes, which record nothing, and a bare hop, which does nothing but pass on.
 
 The machine's mood changes from minute to minute, so only what was measured in turns is compared.
 `--against COMMIT` builds that commit in a folder of its own and compares with it instead.
@@ -32,6 +34,7 @@ ONCE = {"queue"}  # takes most of a minute; repeated if it is asked for alone
 OTHERS = {  # system -> what it can do
     "pool": {*STANDING.split(","), "cold"},
     "loky": {*STANDING.split(","), "cold"},
+    "hop": {*STANDING.split(",")} - {"arrays"},
 }
 
 

@@ -7,28 +7,38 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.targets import POOL_THERE, TARGETS
+from tests.bench.targets import LIMIT, TARGETS, THERE, times_as_good
 
 Medians = Mapping[str, Mapping[str, float]]  # figure -> system -> median
+WIDE = 100  # characters of a terminal; in a narrower one the comparison with the limit has no room
 
 
 def show(console: Console, names: Sequence[str], medians: Medians) -> None:
     """Print the table; a floor that is missed is marked."""
-    table = Table(title=machine())
-    table.add_column("workload")
-    for name in names:
-        table.add_column(name, justify="right")
-    for name in names[1:]:
-        table.add_column(f"nbtasks / {name}", justify="right")
-    table.add_column("floor", justify="right")
-    table.add_column("goal", justify="right")
+    narrow = console.width < WIDE
+    gap = (0, 0 if narrow else 1, 0, 0)
+    table = Table(title=machine(), box=box.SIMPLE_HEAD, padding=gap, pad_edge=False)
+    kept = [i for i, head in enumerate(heads(names)) if not (narrow and head == f"nbtasks / {LIMIT}")]
+    for head in (heads(names)[i] for i in kept):
+        if head == "workload":
+            table.add_column(head)
+        elif head == "floor":
+            table.add_column(head, justify="right", max_width=len("missed") if narrow else None)
+        else:
+            table.add_column(head.replace(" / ", "\n/ "), justify="right", no_wrap=True)
     for row in rows(names, medians):
-        table.add_row(*row)
+        table.add_row(*(row[i] for i in kept))
     console.print(table)
     console.print(speed(medians), highlight=False)
+
+
+def heads(names: Sequence[str]) -> list[str]:
+    """What is above the words of `rows`."""
+    return ["workload", *names, *(f"nbtasks / {name}" for name in names[1:]), "floor", "goal"]
 
 
 def rows(names: Sequence[str], medians: Medians) -> list[list[str]]:
@@ -53,7 +63,7 @@ def rows(names: Sequence[str], medians: Medians) -> list[list[str]]:
 def write(folder: Path, names: Sequence[str], medians: Medians, rounds: int) -> None:
     """Leave `bench.md` and `bench.svg` in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    head = ["workload", *names, *(f"nbtasks / {name}" for name in names[1:]), "floor", "goal"]
+    head = heads(names)
     lines = [
         f"Medians of {rounds} alternating rounds, two workers, {machine()}.",
         "",
@@ -64,7 +74,7 @@ def write(folder: Path, names: Sequence[str], medians: Medians, rounds: int) -> 
         speed(medians),
     ]
     (folder / "bench.md").write_text("\n".join(lines) + "\n")
-    _plot(folder / "bench.svg", names, medians)
+    _plot(folder / "bench.svg", [name for name in names if name != LIMIT], medians)
 
 
 def machine() -> str:
@@ -73,17 +83,19 @@ def machine() -> str:
 
 
 def speed(medians: Medians) -> str:
-    """How fast this machine was meanwhile, by what the pool did here and where the floors were set."""
-    words = []
-    for figure, there in POOL_THERE.items():
-        if here := medians.get(figure, {}).get("pool"):
-            share = here / there if "/s" in figure else there / here
-            words.append(f"{figure}: {_number(here)} here, {_number(there)} there ({share:.2f} of the speed)")
-    return (
-        "\n".join(["The pool of the standard library, here and where the floors were set:", *words])
-        if words
-        else ""
-    )
+    """How fast this machine was meanwhile, by what the others did here and where the floors were set."""
+    by_name = []
+    for name, figures in THERE.items():
+        shares = [
+            f"{times_as_good(figure, here, there):.2f} ({figure.partition(',')[0]})"
+            for figure, there in figures.items()
+            if (here := medians.get(figure, {}).get(name))
+        ]
+        if shares:
+            by_name.append(f"{name} {', '.join(shares)}")
+    if not by_name:
+        return ""
+    return f"Speed here, with 1 for the machine that the floors were set for: {'; '.join(by_name)}."
 
 
 def _number(value: float | None) -> str:
@@ -95,7 +107,7 @@ def _number(value: float | None) -> str:
 
 
 def _plot(path: Path, names: Sequence[str], medians: Medians) -> None:
-    """How many times better than each other system nbtasks is, per workload that both can do."""
+    """How many times better than each pool nbtasks is, per workload that all can do."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -106,8 +118,7 @@ def _plot(path: Path, names: Sequence[str], medians: Medians) -> None:
         if all(name in by_name for name in names):
             labels.append(figure)
             for name in names[1:]:
-                ratio = by_name[names[0]] / by_name[name]
-                bars[name].append(ratio if "/s" in figure else 1 / ratio)
+                bars[name].append(times_as_good(figure, by_name[names[0]], by_name[name]))
     axes = pyplot.subplots(figsize=(8, 0.5 * len(labels) + 1), layout="constrained")[1]
     height = 0.8 / max(1, len(bars))
     for number, (name, values) in enumerate(bars.items()):

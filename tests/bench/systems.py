@@ -1,22 +1,27 @@
-"""What is compared: nbtasks, and pools of processes that have neither broker nor journal."""
+"""What is compared: nbtasks, pools of processes that have neither broker nor journal, and a bare hop."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import importlib
 import os
+import pickle
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.bench import work
 from tests.homes import end_leftovers, variables
 
 Function = Callable[..., Any]
+WINDOW = 1000  # messages of a hop's map that are under way
 
 
 class Unsupported(Exception):
@@ -101,6 +106,59 @@ class Loky(Pool):
             self._pool.shutdown(kill_workers=True)
 
 
+class Hop(System):
+    """The bare way through a broker in Python: what is sent comes back, and no function is called."""
+
+    def __init__(self) -> None:
+        self._ends = ExitStack()
+        self._submitted = 0
+        self._answers: dict[int, Any] = {}
+
+    def start(self, workers: int) -> None:
+        # imported here, or the cold start of every system would pay for it
+        self._hop: Any = importlib.import_module("tests.bench.hop")
+        if workers != self._hop.WORKERS:
+            raise Unsupported(f"the hop has {self._hop.WORKERS} workers")
+        self._folder = tempfile.mkdtemp(prefix="nb-hop-", dir="/tmp")  # the processes remove it
+        for role in ("router", *["echo"] * workers):
+            command = [sys.executable, "-m", "tests.bench.hop", role, self._folder]
+            self._ends.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE))
+        zmq: Any = importlib.import_module("zmq")
+        self._socket = self._hop.socket(self._ends.enter_context(zmq.Context()), zmq.DEALER)
+        self._ends.enter_context(self._socket)
+        self._socket.rcvtimeo = 60_000  # ms; a hang limit
+        self._socket.connect(self._hop.front(self._folder))
+        self.result(self.submit(work.noop))  # they are up
+
+    def submit(self, function: Function, *args: Any) -> int:
+        if function is not work.noop:
+            raise Unsupported("no function is called, so only noop gives the right result")
+        self._submitted += 1
+        head = str(self._submitted).encode().rjust(self._hop.HEAD_BYTES)
+        # a pickle says itself where it ends
+        self._socket.send_multipart([head, pickle.dumps(args).ljust(self._hop.BODY_BYTES)])
+        return self._submitted
+
+    def result(self, handle: int, timeout: float = 120) -> Any:
+        while handle not in self._answers:
+            head, body = self._socket.recv_multipart()
+            self._answers[int(head)] = pickle.loads(body)
+        return work.noop(*self._answers.pop(handle))
+
+    def map(self, function: Function, values: Sequence[Any]) -> list[Any]:
+        """With a window; without one it would measure how sockets cope with long queues."""
+        results: list[Any] = []
+        waiting: list[int] = []
+        for start in range(0, len(values), WINDOW // 2):
+            sent = [self.submit(function, value) for value in values[start : start + WINDOW // 2]]
+            results += map(self.result, waiting)
+            waiting = sent
+        return [*results, *map(self.result, waiting)]
+
+    def stop(self) -> None:
+        self._ends.close()
+
+
 class Nbtasks(System):
     """This project, in a home of its own."""
 
@@ -162,4 +220,4 @@ class Nbtasks(System):
         shutil.rmtree(self._base, ignore_errors=True)  # 6 GB of arrays
 
 
-SYSTEMS: dict[str, type[System]] = {"nbtasks": Nbtasks, "pool": Pool, "loky": Loky}
+SYSTEMS: dict[str, type[System]] = {"nbtasks": Nbtasks, "pool": Pool, "loky": Loky, "hop": Hop}
