@@ -79,7 +79,7 @@ def test_a_map_is_one_bar_whose_runs_are_cancelled_together(notebook: Notebook, 
 @pytest.mark.feature("N4", "N5")
 def test_output_is_seen_while_the_run_goes_on(notebook: Notebook, lab: Lab) -> None:
     shown = notebook.run("run = hold.delay('later')\nrun").run_view("hold")
-    expect(shown.get_by_role("region", name="The end of its output")).to_have_text("waiting for later")
+    expect(shown.get_by_role("group", name="The end of the output of hold")).to_have_text("waiting for later")
     expect(shown).to_have_attribute("data-state", "RUNNING")
 
     lab.touch("later")
@@ -94,7 +94,9 @@ def test_a_figure_and_an_error_are_shown_in_the_widget(notebook: Notebook) -> No
 
     expect(drawn.get_by_role("img")).to_be_visible()
     expect(failed).to_have_attribute("data-state", "FAILED")
-    expect(failed.get_by_role("region", name="The end of its output")).to_contain_text("ZeroDivisionError")
+    expect(failed.get_by_role("group", name="The end of the output of divide")).to_contain_text(
+        "ZeroDivisionError"
+    )
     expect(failed).to_contain_text("division by zero")
 
 

@@ -251,7 +251,7 @@ function makeDetail(model, clock) {
   message.dir = "auto";
   const attempts = make("div", "nbt-attempts", root);
   const id = make("div", "nbt-dim nbt-id", root);
-  const tail = makeTail(root, "The end of its output");
+  const tail = makeTail(root);
   const words = make("div", "nbt-dim", root);
 
   function drawAttempt(item, attempt) {
@@ -270,6 +270,7 @@ function makeDetail(model, clock) {
       say(message, isThere ? told.message : "");
       say(id, run);
       keyed(attempts, (isThere && told.attempts) || [], (attempt) => attempt.number, () => make("div", "nbt-dim"), drawAttempt);
+      tail.of(isThere ? told.call : run);
       tail.draw(isThere ? told.tail : null);
       const isSilent = isThere && !told.tail?.text;
       say(words, isThere ? (isSilent ? told.note || "It has put out nothing." : told.note) : "Asking…");

@@ -75,14 +75,13 @@ function coloured(text) {
 }
 
 /** The last lines; the view stays at the end unless somebody scrolled up or selects. */
-function makeTail(parent, label) {
+function makeTail(parent) {
   const root = make("div", "nbt-output", parent);
   const before = make("div", "nbt-dim nbt-before", root);
   const text = make("pre", "nbt-tail", root);
   const after = make("div", "nbt-dim nbt-after", root);
   text.tabIndex = 0; // what scrolls must be reached by keyboard
-  text.setAttribute("role", "region");
-  text.setAttribute("aria-label", label);
+  text.setAttribute("role", "group"); // a region would be a landmark, of which a page has few
   root.hidden = true;
   let drawn = "";
 
@@ -93,6 +92,9 @@ function makeTail(parent, label) {
 
   return {
     root,
+    of(name) {
+      text.setAttribute("aria-label", `The end of the output of ${name}`);
+    },
     draw(tail) {
       const wanted = tail?.text || "";
       show(root, Boolean(wanted || tail?.note));

@@ -20,7 +20,7 @@ export default {
     const returned = make("code", "nbt-value", result);
     returned.dir = "auto";
     const picture = makePicture(root);
-    const tail = makeTail(root, "The end of its output");
+    const tail = makeTail(root);
     const asking = makeAsking(model, root);
     const stack = asking.button(buttons, "stack", "Where is it now?", "Asking…");
     const cancel = asking.button(buttons, "cancel", "Cancel", "Cancelling…");
@@ -43,6 +43,7 @@ export default {
       say(call, run.call);
       call.title = run.call;
       root.setAttribute("aria-label", `Run ${run.name}: ${run.state}`);
+      tail.of(run.name);
       say(time, timeOf(run));
       drawFormer(former, run.former);
       const items = [
