@@ -31,6 +31,13 @@ const model = {
   off: () => {},
   send: (message) => window.sent.push(message),
 };
+// As ipywidgets says that a kernel restarts, and as a model is whose kernel has ended.
+window.cut = () => heard.get("comm_live_update").forEach((f) => f());
+window.end = () => {
+  model.send = () => {
+    throw new Error("Cannot send");
+  };
+};
 const text = JSON.parse(document.getElementById("module").textContent);
 const module = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
 module.default.render({ model, el: document.getElementById("place") });
@@ -119,6 +126,32 @@ def test_a_button_says_that_the_kernel_is_busy_and_then_why_it_refused(draw: Dra
     expect(answer).to_have_text(EVIL)
     expect(button).to_have_text("Cancel")
     expect(button).to_be_focused()
+
+
+@pytest.mark.feature("N4", "N5", "N6")
+@pytest.mark.parametrize("kind", ["run", "bar", "board"])
+def test_a_widget_whose_kernel_restarts_says_so_and_offers_nothing(draw: Draw, kind: str) -> None:
+    bar = {**payloads.runs("train", {"COMPLETED": 1}, 1, 3, (1.0, 0.0), 4.0), "answers": []}
+    page = draw(kind, {"value": {"run": run(), "bar": bar, "board": board()}[kind], "detail": {}})
+    expect(page.get_by_role("button", name="Cancel").first).to_be_visible()
+
+    page.evaluate("cut()")
+
+    expect(page.locator(".nbt-lost")).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+
+
+@pytest.mark.feature("N5", "N6")
+@pytest.mark.parametrize("kind", ["run", "board"])
+def test_a_click_that_reaches_no_kernel_says_that_it_is_gone(draw: Draw, kind: str) -> None:
+    page = draw(kind, {"value": {"run": run(), "board": board()}[kind], "detail": {}})
+    page.evaluate("end()")
+
+    page.locator("[data-do=cancel]").first.click()
+
+    expect(page.locator(".nbt-lost")).to_be_visible()
+    page.wait_for_timeout(2000)  # a kernel that is busy has been told of by then
+    expect(page.locator(".nbt-answer")).to_have_text("")
 
 
 @pytest.mark.feature("N5")

@@ -43,7 +43,17 @@ function makeLost(parent) {
 }
 
 function isLost(root) {
-  return root.closest(".jupyter-widgets-disconnected") !== null;
+  return root.closest(".nbt-cut, .jupyter-widgets-disconnected") !== null;
+}
+
+/** Tell the kernel something; returns whether there is one. */
+function tellKernel(model, root, message) {
+  try {
+    if (!isLost(root)) model.send(message);
+  } catch {
+    root.classList.add("nbt-cut"); // its connection went with it
+  }
+  return !isLost(root);
 }
 
 function tint(element, look) {
@@ -120,10 +130,17 @@ function drawOften(model, root, draw, clock) {
     clock.heard(model.get("value").now);
     step();
   };
+  const cut = () => {
+    // the kernel restarts; anywidget keeps this from ipywidgets, which would mark the widget by itself
+    root.classList.add("nbt-cut");
+    step();
+  };
   model.on("change:value", changed);
+  model.on("comm_live_update", cut);
   step();
   return () => {
     model.off("change:value", changed);
+    model.off("comm_live_update", cut);
     clearInterval(timer);
   };
 }
@@ -136,8 +153,8 @@ const BUSY_MS = 1500; // a kernel that listens has answered long before
  * A question has a token; the kernel says of it that it was heard, then done or refused. Until then its
  * button is marked as busy. It is never disabled, since that would take the focus from it.
  */
-function makeAsking(model, parent) {
-  const line = make("div", "nbt-answer", parent);
+function makeAsking(model, root) {
+  const line = make("div", "nbt-answer", root);
   line.setAttribute("role", "status");
   line.hidden = true;
   const open = new Map(); // token -> { button, since, heard }
@@ -167,6 +184,7 @@ function makeAsking(model, parent) {
       if (element.dataset.asked) return;
       const token = Math.random().toString(36).slice(2);
       const timer = setTimeout(() => {
+        if (isLost(root)) return;
         tell("The kernel is busy: it will be asked when its cell ends.");
         element.dataset.asked = "waiting";
       }, BUSY_MS);
@@ -175,7 +193,7 @@ function makeAsking(model, parent) {
       element.setAttribute("aria-disabled", "true");
       say(element, asking);
       tell("");
-      model.send({ do: action, token, ...content() });
+      if (!tellKernel(model, root, { do: action, token, ...content() })) settle(token);
     });
     return element;
   }

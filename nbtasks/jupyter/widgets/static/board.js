@@ -35,8 +35,9 @@ export default {
     let unfolded = "";
 
     function unfold(run) {
-      unfolded = unfolded === run ? "" : run;
-      model.send({ do: "unfold", run: unfolded });
+      const wanted = unfolded === run ? "" : run;
+      if (!tellKernel(model, root, { do: "unfold", run: wanted }) && wanted) return; // nobody tells of it
+      unfolded = wanted;
       draw(model.get("value"));
       if (unfolded) detail.line.scrollIntoView({ block: "nearest" });
     }
@@ -159,7 +160,7 @@ function makeSearch(model, parent, redraw) {
   root.addEventListener("input", () => {
     redraw();
     clearTimeout(timer);
-    timer = setTimeout(() => model.send({ do: "filter", text: root.value }), 250);
+    timer = setTimeout(() => tellKernel(model, parent, { do: "filter", text: root.value }), 250);
   });
   for (const kind of ["keydown", "keyup", "keypress"]) root.addEventListener(kind, (event) => event.stopPropagation());
 
