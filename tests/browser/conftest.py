@@ -41,13 +41,18 @@ def browser(broker_home: Path) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def tab(lab: Lab, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Notebook]:
-    """The notebook of a module's tests, with a kernel of its own: a page takes longer to load than a test."""
-    name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+    """The notebook of a module's tests, with a kernel of its own: a page takes longer to load than a test.
+
+    A module whose tests are parametrized by `BOTH` has one in JupyterLab and one in Notebook 7.
+    """
+    ui = getattr(request, "param", "lab")
+    name = request.module.__name__.rpartition(".")[2].removeprefix("test_") + f"-in-{ui}"
     lab.write(name, [])
     context = context_of(browser)
-    yield Notebook(context, lab.page_url(name), name)
+    yield Notebook(context, lab.page_url(name, ui), name)
     context.close()
     lab.end_kernels()
+    lab.clear()
 
 
 @pytest.fixture

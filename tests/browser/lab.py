@@ -1,4 +1,7 @@
-"""A JupyterLab for tests: a server with its own token, folders and settings, that asks nobody for news."""
+"""A JupyterLab for tests: a server with its own token, folders and settings, that asks nobody for news.
+
+Notebook 7, which shows one document without anything around it, is an extension of the same server.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ CONFIG = {
         "news_url": None,
         "check_for_updates_class": "jupyterlab.handlers.announcements.NeverCheckForUpdate",
     },
+    "JupyterNotebookApp": {"expose_app_in_browser": True},
 }
 # As a user would set them: nothing is fetched from elsewhere, and what the tests write is what they see.
 SETTINGS = {
@@ -130,13 +134,27 @@ class Lab:
         """Let go what waits for this file."""
         (self.folder / name).touch()
 
+    def clear(self) -> None:
+        """Remove what tests left beside the notebooks."""
+        for path in self.folder.iterdir():
+            if path.is_file() and path.suffix != ".ipynb":
+                path.unlink()
+
     def end_kernels(self) -> None:
         """A session of a notebook has a kernel, and is over with it."""
         for session in self._ask("GET", f"{self.url}api/sessions"):
             self._ask("DELETE", f"{self.url}api/sessions/{session['id']}")
 
-    def page_url(self, name: str) -> str:
-        """In a workspace of its own, so that no other notebook is opened with it; its name has no spaces."""
+    def page_url(self, name: str, ui: str = "lab") -> str:
+        """In a workspace of its own, so that no other notebook is opened with it; its name has no spaces.
+
+        Parameters
+        ----------
+        ui
+            "lab", or "notebook" for Notebook 7.
+        """
+        if ui == "notebook":
+            return f"{self.url}notebooks/{quote(name)}.ipynb?token={self._token}"
         workspace = quote(name.replace(" ", "-"))
         return f"{self.url}lab/workspaces/{workspace}/tree/{quote(name)}.ipynb?token={self._token}"
 

@@ -1,19 +1,31 @@
-"""A notebook in the page: cells run by JupyterLab's own commands, and are looked at as a user does."""
+"""A notebook in the page: cells run by JupyterLab's own commands, and are looked at as a user does.
+
+Notebook 7 is made of the same parts and has the same commands.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
+import pytest
+from playwright.sync_api import BrowserContext, ConsoleMessage, Error, Locator, Page, expect
 
 TABS_MAX = 30
 LOADS_MAX = 5
+# For the tests of a module: each in JupyterLab, then each in Notebook 7.
+BOTH = pytest.mark.parametrize("tab", ["lab", "notebook"], indirect=True, scope="module")
 # What JupyterLab says by itself: it has no terminals, a kernel is restarted, the machine is busy. It gives
 # the model of a widget 2 s to come, and tries again when it has loaded all; that it is shown, tests see.
 JUPYTERLABS = re.compile(
     r"Disabling terminals plugin|Connection lost, reconnecting"
     r"|Plugin \S+ .*to activate|Error: widget model not found"
+)
+# What Notebook 7 says besides: it has JupyterLab's menus and settings, but not all that they are about.
+NOTEBOOKS = re.compile(
+    r"Menu entry for command \S+ is duplicated|\[yjs#509\] Not same Y\.Doc"
+    r"|TypeError: Cannot read properties of undefined \(reading 'schema'\)"
+    r"|Error: Command 'filebrowser:open-path' not registered"
 )
 HANG_MS = 120_000  # far beyond what anything here needs on a busy machine
 
@@ -129,7 +141,7 @@ class Notebook:
         self.page = self._context.new_page()
         self.page.set_default_timeout(HANG_MS)
         self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error.stack or error}"))
+        self.page.on("pageerror", self._hear_error)
         self.load()
 
     def close_tab(self) -> None:
@@ -137,8 +149,14 @@ class Notebook:
         self.page.close()
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and not JUPYTERLABS.match(message.text):
+        is_known = JUPYTERLABS.match(message.text) or NOTEBOOKS.match(message.text)
+        if message.type in ("error", "warning") and not is_known:
             self.complaints.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
+
+    def _hear_error(self, error: Error) -> None:
+        text = str(error.stack or error)
+        if not NOTEBOOKS.match(text):
+            self.complaints.append(f"uncaught: {text}")
 
     def load(self) -> None:
         """Open the page, or load it again, and wait for the kernel.

@@ -1,4 +1,4 @@
-"""Cells that are offloaded in JupyterLab: they run elsewhere, and the names they make come back."""
+"""Cells that are offloaded, in both front ends: they run elsewhere, and the names they make come back."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from playwright.sync_api import expect
 
 from tests.browser.cells import BUSY, OFFLOADED, START
 from tests.browser.lab import Lab
-from tests.browser.notebook import HANG_MS, Notebook
+from tests.browser.notebook import BOTH, HANG_MS, Notebook
 
-pytestmark = pytest.mark.timeout(4 * HANG_MS / 1000)
+pytestmark = [pytest.mark.timeout(4 * HANG_MS / 1000), BOTH]
 
 
 @pytest.mark.feature("N2", "N3", "N5")

@@ -1,4 +1,4 @@
-"""What is left of a run when its page is closed or loaded again, or its kernel restarted."""
+"""What is left of a run when its page is closed or loaded again, or its kernel restarted; in both UIs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from playwright.sync_api import expect
 
 from tests.browser.cells import START
 from tests.browser.lab import Lab
-from tests.browser.notebook import HANG_MS, Notebook
+from tests.browser.notebook import BOTH, HANG_MS, Notebook
 
-pytestmark = pytest.mark.timeout(4 * HANG_MS / 1000)
+pytestmark = [pytest.mark.timeout(4 * HANG_MS / 1000), BOTH]
 
 
 @pytest.mark.feature("N4", "N5")
@@ -52,6 +52,9 @@ def test_a_result_is_collected_by_a_kernel_that_was_restarted(notebook: Notebook
     notebook.save()
     notebook.restart_kernel()
     assert {"text/plain", "text/html"} <= set(cell.outputs()[-1]["data"])
+    expect(cell.output).to_contain_text("waiting for restarted")
+    expect(cell.output.get_by_text("The kernel that showed this is gone")).to_be_visible()
+    expect(cell.button("Cancel")).to_have_count(0)
     lab.touch("restarted")
 
     notebook.run("%load_ext nbtasks\nimport nbtasks")
