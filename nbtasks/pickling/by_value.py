@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import importlib
 import io
 import sys
 import types
@@ -51,12 +52,28 @@ def _parameter_reduction(value: Any) -> Any:
     return type(value), (value.__name__,)
 
 
+def _method_reduction(method: types.MethodType) -> Any:
+    """`get_ipython` of a notebook, a method of its shell, is that of the shell where it is loaded.
+
+    `!command` and `%magic` in a function are calls of it.
+    """
+    ipython: Any = sys.modules.get("IPython")
+    if method.__name__ == "get_ipython" and ipython and method.__self__ is ipython.get_ipython():
+        return _shells, ()
+    return NotImplemented
+
+
+def _shells() -> Any:
+    return importlib.import_module("IPython").get_ipython
+
+
 # type -> what a pickle holds of a value of it that no module has under its name
 REDUCERS: dict[type, Callable[[Any], Any]] = {
     type(_CACHED): _cached_reduction,
     functools.cached_property: _cached_property_reduction,
     typing.NewType: _new_type_reduction,
     typing.ParamSpec: _parameter_reduction,
+    types.MethodType: _method_reduction,
 }
 if sys.version_info >= (3, 11):
     REDUCERS[typing.TypeVarTuple] = _parameter_reduction

@@ -248,3 +248,14 @@ for _ in range(2):
     assert [word for word, _ in pids] == ["started", "already running"], done.stderr
     assert pids[0][1] == pids[1][1]
     assert not end_leftovers(home)
+
+
+def test_a_task_runs_shell_commands_and_magics(notebook: Notebook) -> None:
+    notebook.run("%nbtasks start -w 1\nfrom nbtasks import task")
+    notebook.run(
+        "@task\ndef lists(word):\n    lines = !echo a $word\n    !echo b {word}\n    %env WORD=$word\n"
+        "    return list(lines), get_ipython().__class__.__name__\n"
+        "run = lists.delay('c')"
+    )
+
+    assert notebook.text("print(run.result(), run.logs)") == ("(['a c'], 'WorkerShell') b c\nenv: WORD=c\n\n")

@@ -10,11 +10,14 @@ import subprocess
 import sys
 import threading
 import types
+from pathlib import Path
 from typing import Any
 
+import IPython
 import pytest
 
 from nbtasks import pickling
+from tests.shells import fresh_shell
 
 SLOTS = """
 import abc
@@ -296,3 +299,21 @@ def test_a_class_with_slots_is_there_as_it_is_here() -> None:
     )
 
     assert made_there(names["make"]) == names["make"]()
+
+
+def test_get_ipython_is_that_of_the_shell_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fresh_shell(tmp_path) as shell:
+        monkeypatch.setattr(IPython, "get_ipython", shell.get_ipython)
+        names = notebook("def make():\n    return get_ipython()\n")
+        names["get_ipython"] = shell.get_ipython
+
+        assert made_there(names["make"]) is None  # there is no shell
+
+
+def test_other_methods_named_get_ipython_travel_as_they_are() -> None:
+    names = notebook(
+        "class Has:\n    def get_ipython(self):\n        return 3\n"
+        "get_ipython = Has().get_ipython\ndef make():\n    return get_ipython()\n"
+    )
+
+    assert made_there(names["make"]) == 3
