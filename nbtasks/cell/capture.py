@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nbtasks.cell.names import Names, reads_of
+from nbtasks.pickling.texts import sought_in
 from nbtasks.pickling.upstream import Upstream, quote
 from nbtasks.run import Run
 
@@ -85,6 +86,8 @@ def capture(
             found.values[name] = upstream
         elif name in notebook:
             _add(found, name, notebook[name])
+    if not is_isolated:
+        _add_sought(found, source, notebook, pending)
     found.missing = _missing(found, names, notebook, also, is_isolated)
     _follow_functions(found, notebook, pending)
     _keep_handles(found, source)
@@ -97,6 +100,20 @@ def _add(found: Capture, name: str, value: Any) -> None:
         found.modules[name] = value.__name__
     else:
         found.values[name] = value
+
+
+def _add_sought(found: Capture, source: str, notebook: Mapping[str, Any], pending: Pending) -> None:
+    """Add what only texts in the cell name: tables of SQL, functions of formulas."""
+    nodes = list(ast.walk(ast.parse(source)))
+    said = [node.value for node in nodes if isinstance(node, ast.Constant) and type(node.value) is str]
+    called = {str(getattr(node, "attr", getattr(node, "id", ""))) for node in nodes}
+    for name, fits in sought_in(said, called):
+        if name in found.names:
+            continue
+        if (upstream := pending(name)) is not None:
+            found.values[name] = upstream
+        elif name in notebook and fits(notebook[name]):
+            _add(found, name, notebook[name])
 
 
 def _is_importable(module: types.ModuleType) -> bool:

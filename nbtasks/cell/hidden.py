@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from string import Formatter
 
+from nbtasks.pickling import texts
+
 # As IPython does: $x within single quotes is the shell's, and $$x is none.
 _DOLLAR = re.compile(r"\$(\$?[\w.]+)(?=(?:[^']*'[^']*')*[^']*$)")
-_QUERY = re.compile(r"@([^\W\d]\w*)")
-_QUERYING = {"query", "eval"}
 NAMESPACES = {"globals", "locals", "vars", "dir"}
 
 
@@ -45,14 +45,14 @@ def _fields(text: str) -> Iterator[str]:
 def text_of_query(call: ast.Call) -> list[str]:
     """Names that `frame.query("a > @x")` or `frame.eval(...)` looks up among the caller's."""
     match call:
-        case ast.Call(func=ast.Attribute(attr=method), args=[text, *_]) if method in _QUERYING:
+        case ast.Call(func=ast.Attribute(attr=method), args=[text, *_]) if method in texts.QUERYING:
             return names_of_query(text)
     return []
 
 
 def names_of_query(text: ast.expr) -> list[str]:
     parts = [node.value for node in ast.walk(text) if isinstance(node, ast.Constant)]
-    return [name for part in parts if isinstance(part, str) for name in _QUERY.findall(part)]
+    return [name for part in parts if isinstance(part, str) for name in texts.names_of_query(part)]
 
 
 def asked_names(node: ast.Compare) -> tuple[str, str] | None:

@@ -7,11 +7,12 @@ import dis
 from types import CodeType
 
 from nbtasks.cell.expressions import OWN
-from nbtasks.cell.hidden import expressions_in, names_of_query
+from nbtasks.cell.hidden import expressions_in
+from nbtasks.pickling.texts import QUERYING, names_of_query
 
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _STORES = {"STORE_NAME", "STORE_GLOBAL", "DELETE_NAME", "DELETE_GLOBAL"}
-_QUERYING, _SHELL = {"query", "eval"}, {"system", "getoutput", "run_line_magic", "run_cell_magic"}
+_SHELL = {"system", "getoutput", "run_line_magic", "run_cell_magic"}
 
 
 def reads_of(code: CodeType) -> frozenset[str]:
@@ -62,8 +63,8 @@ def _read_in_texts(code: CodeType) -> set[str]:
     names, own = set(code.co_names), {*code.co_varnames, *code.co_cellvars, *code.co_freevars}
     texts = [constant for constant in code.co_consts if isinstance(constant, str)]
     found: set[str] = set()
-    if names & _QUERYING:
-        found |= {name for text in texts for name in names_of_query(ast.Constant(text))}
+    if names & QUERYING:
+        found |= {name for text in texts for name in names_of_query(text)}
     if "get_ipython" in names and names & _SHELL:
         parts = [part for text in texts for part in expressions_in(text)]
         found |= {node.id for part in parts for node in ast.walk(part) if isinstance(node, ast.Name)}

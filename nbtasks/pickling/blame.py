@@ -8,6 +8,8 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from nbtasks.pickling.texts import sought_by
+
 REPR_CHARACTERS_MAX = 200
 INT_BITS_MAX = 512  # a longer number is described: its digits take quadratic time
 PATH_DEPTH_MAX = 20  # how deep the culprit is looked for in what cannot be pickled
@@ -123,6 +125,7 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]]:
         for name in _global_names(code):
             if name in value.__globals__:
                 yield f"the name {name!r}", value.__globals__[name]
+        yield from ((f"the name {name!r}", part) for name, part in sought_by(value).items())
         for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=False):
             try:
                 yield f"the name {name!r}", cell.cell_contents

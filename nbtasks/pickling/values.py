@@ -22,7 +22,7 @@ from nbtasks.core.codec import INLINE_BYTES_MAX, VALUE_BYTES_MAX
 from nbtasks.core.messages import Need
 from nbtasks.core.payload import Payload
 from nbtasks.errors import NotPicklable, ResultCorrupt, ValueTooLarge
-from nbtasks.pickling import by_value, exceptions, serializers, sources
+from nbtasks.pickling import by_value, exceptions, serializers, sources, texts
 from nbtasks.pickling.blame import line_of, name_of, type_name, why_not
 from nbtasks.pickling.frozen import Frozen
 from nbtasks.pickling.upstream import Upstream, quote
@@ -124,7 +124,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return _find_hidden, (value.__module__, value.__qualname__, depth)
             if value.__code__ is by_value.DISPATCHING and depth is None:
                 return by_value.dispatching_reduction(value)
-            return super().reducer_override(value)
+            return texts.with_sought(value, super().reducer_override(value))
         if kind in by_value.REDUCERS:
             depth = _depth(value)
             if depth:

@@ -7,6 +7,7 @@ import types
 import xml.dom.minidom
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from nbtasks.cell import Capture, capture, names_of
@@ -52,6 +53,21 @@ def test_a_module_is_imported_and_not_pickled() -> None:
 
     assert found.modules == {"m": "math"}
     assert not found.values
+
+
+def test_tables_of_sql_and_functions_of_formulas_are_taken() -> None:
+    names = notebook("def cube(x):\n    return x ** 3", df=pd.DataFrame(), users=object(), m=math, x=1)
+
+    found = taken("print('x').sql('select * from df join users')\nprint('y ~ cube(x) + m.log(x)')", names)
+
+    assert set(found.values) == {"df", "cube"}
+    assert found.modules == {"m": "math"}
+
+
+def test_a_table_of_sql_that_a_run_will_assign_is_what_the_run_gives() -> None:
+    found = taken("df = print('x').sql('select * from df')", notebook(), pending=waiting_for(df=a_run()))
+
+    assert isinstance(found.values["df"], NamedOutput)
 
 
 def test_a_submodule_that_the_cell_finds_as_an_attribute_is_imported_too() -> None:

@@ -1,0 +1,82 @@
+"""Names within texts, which a library looks up among those of its caller.
+
+They are `@x` in queries of pandas, tables in SQL for DuckDB or polars, and functions in formulas of
+statsmodels. No instruction reads them, so they are found by what such texts look like.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
+
+QUERYING = frozenset({"query", "eval"})
+_SQL = frozenset({"sql", "query", "execute", "from_query", "sql_expr", "SQLContext"})
+
+_QUERY = re.compile(r"@([^\W\d]\w*)")
+_TABLE = re.compile(r"\b(?:from|join)\s+([^\W\d]\w*)", re.IGNORECASE)
+_CALLED = re.compile(r"(?<![\w.])([^\W\d]\w*)(?=\(|\.\w)")
+
+_FRAMES = frozenset({"pandas", "polars", "pyarrow", "numpy"})
+_CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type)
+
+Fits = Callable[[Any], bool]
+
+
+def names_of_query(text: str) -> list[str]:
+    """The names that a query of pandas looks up among the caller's."""
+    return _QUERY.findall(text)
+
+
+def sought_in(texts: Iterable[str], called: Collection[str]) -> Iterator[tuple[str, Fits]]:
+    """Tables of SQL and functions of formulas in texts of code that calls these.
+
+    Returns
+    -------
+    Each name, with which values of it are meant: SQL may be for any database, and a text with a tilde
+    need not be a formula.
+    """
+    is_sql = not _SQL.isdisjoint(called)
+    for text in texts:
+        if is_sql:
+            yield from ((name, _is_table) for name in _TABLE.findall(text))
+        if "~" in text:
+            yield from ((name, _is_code) for name in _CALLED.findall(text))
+
+
+def with_sought(function: types.FunctionType, reduction: Any) -> Any:
+    """What cloudpickle makes of a function, with the globals that its texts name."""
+    if reduction is not NotImplemented and (found := sought_by(function)):
+        _, slots = reduction[2]
+        slots["__globals__"] = {**found, **slots["__globals__"]}
+    return reduction
+
+
+def sought_by(function: types.FunctionType) -> dict[str, Any]:
+    """The globals that texts of a function name, and of those within it."""
+    found, rest = {}, [function.__code__]
+    while rest:
+        code = rest.pop()
+        texts = [it for it in code.co_consts if type(it) is str and it is not function.__doc__]
+        own = {*code.co_varnames, *code.co_cellvars, *code.co_freevars}
+        sought = list(sought_in(texts, code.co_names))
+        if not QUERYING.isdisjoint(code.co_names):
+            sought += [(name, _is_any) for text in texts for name in names_of_query(text)]
+        for name, fits in sought:
+            if name not in own and name in function.__globals__ and fits(function.__globals__[name]):
+                found[name] = function.__globals__[name]
+        rest += [it for it in code.co_consts if type(it) is types.CodeType]
+    return found
+
+
+def _is_any(value: Any) -> bool:
+    return True
+
+
+def _is_table(value: Any) -> bool:
+    return (type(value).__module__ or "").partition(".")[0] in _FRAMES
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, _CODE) or type(value).__name__ == "ufunc"
