@@ -29,8 +29,8 @@ class RemoteTraceback(Exception):
 def dump_failure(error: BaseException) -> bytes:
     """Pickle an exception with the text of its traceback; if it does not survive the way, the text alone.
 
-    Attributes that cannot be pickled are left out; a member of a group that does not survive the way is a
-    `FailedRun` in it.
+    Attributes that cannot be pickled are left out, or None if its message needs them; a member of a group
+    that does not survive the way is a `FailedRun` in it.
     """
     try:
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
@@ -59,11 +59,15 @@ def _travelling(error: BaseException) -> tuple[bytes, str]:
     """The exception alone, if it comes out of its pickle as what it was; and its line, else with why."""
     line, name = line_of(error), type(error).__name__
     why = "it would be of another class"
-    for form in (_lasting,) if isinstance(error, exceptions.GROUP) else (_whole, _lasting):
+    speaks = _speaks(error)
+    for form in (_lasting, _blanked) if isinstance(error, exceptions.GROUP) else (_whole, _lasting, _blanked):
         try:
             body = _body(form(error))
-            if type(pickle.loads(body)).__name__ == name:
-                return body, line
+            found = pickle.loads(body)
+            if type(found).__name__ == name:
+                if _speaks(found) or not speaks:
+                    return body, line
+                why = "its message needs what cannot be pickled"
         except Exception as reason:
             why = line_of(reason)
             if not exceptions.is_reduced_by_default(error):
@@ -107,7 +111,12 @@ def _whole(error: BaseException) -> Any:
     return error
 
 
-def _lasting(error: BaseException) -> Any:
+def _blanked(error: BaseException) -> Any:
+    """Like `_lasting`, with None for the attributes that cannot travel: its message may ask for one."""
+    return _lasting(error, blanks=True)
+
+
+def _lasting(error: BaseException, blanks: bool = False) -> Any:
     """What stands for the exception in a pickle: without the attributes that cannot travel."""
     if not exceptions.is_reduced_by_default(error):
         return error
@@ -118,8 +127,22 @@ def _lasting(error: BaseException) -> Any:
     elif exceptions.makes_itself(type(error)):
         # they are only what the class was called with: an attribute has it, too, if it matters
         args = tuple(arg if _lasts(arg) else safe_repr(arg) for arg in args)
-    state = [{name: it for name, it in part.items() if _lasts(it)} for part in exceptions.state_of(error)]
+    state = [_lasting_part(part, blanks) for part in exceptions.state_of(error)]
     return _Reduced(*exceptions.reduction(error, args, state))
+
+
+def _lasting_part(part: dict[str, Any], blanks: bool) -> dict[str, Any]:
+    kept = {name: it if _lasts(it) else None for name, it in part.items()}
+    return {name: it for name, it in kept.items() if blanks or it is not None or part[name] is None}
+
+
+def _speaks(error: BaseException) -> bool:
+    """Whether it can say what it is."""
+    try:
+        str(error)
+    except Exception:
+        return False
+    return True
 
 
 def _lasts(value: Any) -> bool:

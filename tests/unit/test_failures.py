@@ -167,6 +167,39 @@ def test_what_an_exception_has_beside_its_dict_comes_back() -> None:
     assert restored.code == 4
 
 
+class Placed(Exception):
+    """As patsy's: where it happened is told if it is known."""
+
+    def __init__(self, origin: Any) -> None:
+        super().__init__("bad formula")
+        self.origin = origin
+
+    def __str__(self) -> str:
+        return "bad formula" if self.origin is None else f"bad formula at {type(self.origin).__name__}"
+
+
+class Held(Placed):
+    def __str__(self) -> str:
+        return f"bad formula at {self.origin.name}"
+
+
+def test_what_the_message_asks_for_and_cannot_travel_is_none() -> None:
+    found: Any = failure(Placed(threading.Lock()))
+
+    assert isinstance(found, Placed)
+    assert (found.origin, str(found)) == (None, "bad formula")
+
+
+def test_an_exception_whose_message_cannot_do_without_what_is_left_out_comes_as_text() -> None:
+    error = Held(threading.current_thread())
+
+    found: Any = failure(error)
+
+    assert isinstance(found, FailedRun)
+    assert "Held: bad formula at MainThread" in str(found)
+    assert "its message needs what cannot be pickled" in str(found)
+
+
 def test_what_an_exception_holds_and_cannot_travel_is_left_out() -> None:
     found: Any = failure(Named(name="x", lock=threading.Lock()))
 
