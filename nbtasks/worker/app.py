@@ -19,7 +19,7 @@ from traitlets import Type
 from traitlets.config import Config
 
 from nbtasks.worker.agent import Agent
-from nbtasks.worker.capture import WorkerShell
+from nbtasks.worker.capture import ZMQWorkerShell
 from nbtasks.worker.executor import Executor
 
 NEXT_RUN_S = 0.005  # so long the main thread waits for another run before it serves clients
@@ -29,7 +29,7 @@ CLIENT_S = 0.01  # so long runs wait for clients that said something, at a time
 class WorkerKernel(IPythonKernel):  # type: ignore[misc]
     """Tells the app when a client speaks, and the agent when one shuts the kernel down."""
 
-    shell_class = Type(WorkerShell)
+    shell_class = Type(ZMQWorkerShell)
 
     async def shell_channel_thread_main(self, msg: Any) -> None:
         self.parent.client_spoke.set()

@@ -7,6 +7,7 @@ caught too, which its hooks would miss.
 
 from __future__ import annotations
 
+import builtins
 import io
 import os
 import threading
@@ -205,11 +206,19 @@ class RunDisplayHook(ZMQDisplayHook):  # type: ignore[misc]
             taker.output({"output_type": "display_data", "data": data, "metadata": {}})
 
 
-class WorkerShell(ZMQInteractiveShell):  # type: ignore[misc]
-    """The shell of a worker; runs use its displays and its tracebacks, clients all of it."""
+class ZMQWorkerShell(ZMQInteractiveShell):  # type: ignore[misc]
+    """The shell of a worker; runs use its displays and its tracebacks, clients all of it.
+
+    Libraries ask for ZMQ in its name whether they are in a notebook: pandas prints a wide frame so.
+    """
 
     display_pub_class = Type(RunDisplayPublisher)
     displayhook_class = Type(RunShellDisplayHook)
+
+    def init_builtins(self) -> None:
+        super().init_builtins()
+        # a kernel has it while it executes a cell, and modules look for it that never import it
+        builtins.get_ipython = self.get_ipython  # type: ignore[attr-defined]
 
     def init_hooks(self) -> None:
         super().init_hooks()
@@ -229,7 +238,7 @@ class WorkerShell(ZMQInteractiveShell):  # type: ignore[misc]
             super()._showtraceback(etype, evalue, stb)
 
 
-def _show_in_pager(shell: WorkerShell, *arguments: Any, **options: Any) -> None:
+def _show_in_pager(shell: ZMQWorkerShell, *arguments: Any, **options: Any) -> None:
     """Display what `x?` or `%prun` shows: a run has no frontend that would open a pager."""
     if _taker() is None:
         raise TryNext

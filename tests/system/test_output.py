@@ -359,3 +359,31 @@ def test_of_a_widget_its_text_is_kept_and_said_once_that_it_is_not_live(client: 
     assert run.logs.count("IntSlider(value=3") == 1
     assert run.logs.count("HTML(value='x')") == 1
     assert not any("widget" in kind for output in run.output for kind in output.get("data", {}))
+
+
+@task
+def prints_a_wide_frame() -> None:
+    import pandas as pd
+
+    print(pd.DataFrame([range(1000, 1030)]))
+
+
+def test_a_wide_frame_is_printed_as_in_a_notebook(client: Client, workers: Any) -> None:
+    run = prints_a_wide_frame.delay()
+
+    run.result(timeout=60)
+
+    # twenty columns in lines of 80 characters, where a terminal has as many as one line takes
+    assert "1009" in run.logs
+    assert "1020" in run.logs
+    assert max(map(len, run.logs.splitlines())) <= 80
+
+
+@task
+def asks_whether_it_is_in_a_notebook() -> list[bool]:
+    shell = get_ipython()  # type: ignore[name-defined]  # noqa: F821
+    return ["zmq" in str(type(shell)).lower(), hasattr(shell, "kernel")]
+
+
+def test_a_task_may_ask_whether_it_is_in_a_notebook(client: Client, workers: Any) -> None:
+    assert asks_whether_it_is_in_a_notebook.delay().result(timeout=60) == [True, True]
