@@ -190,6 +190,7 @@ class RunShellDisplayHook(ZMQShellDisplayHook):  # type: ignore[misc]
             super().finish_displayhook()
             return
         content, self.msg = self.msg["content"], None
+        content["data"].pop(WIDGET_VIEW, None)
         if content["data"]:
             taker.output({"output_type": "execute_result", **json_clean(content)})
 
