@@ -30,6 +30,16 @@ from nbtasks.worker.loglines import LogLines
 NEVER_S = 1e9  # mono seconds
 NO_BROKER_S = 10.0  # for a broker that just starts, or starts again
 NO_BROKER = 69  # exit status, as in sysexits.h
+# by which plotly finds out that notebooks here have another frontend than Jupyter's
+HOSTED = (
+    "AZURE_NOTEBOOKS_HOST",
+    "COCALC_PROJECT_ID",
+    "COLAB_NOTEBOOK_ID",
+    "DATABRICKS_RUNTIME_VERSION",
+    "KAGGLE_KERNEL_RUN_TYPE",
+    "NTERACT_EXE",
+    "VSCODE_PID",
+)
 EXIT_S = 3.0  # for threads that a run left behind and that do not end
 
 
@@ -50,11 +60,22 @@ def main() -> int:
     faulthandler.enable(file=2, all_threads=False)
     # python -m put the directory we were started in here
     sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+    _tell_plotly()
     try:
         return _work(options, log, spooled)
     except Exception:
         log.bug("the worker")
         return 70
+
+
+def _tell_plotly() -> None:
+    """Let it draw as in Jupyter, unless it knows better where it is.
+
+    It takes no shell but ipykernel's own class for a notebook's, and would put its library of 5 MB beside
+    the first figure of each worker: half of what is kept of a run's output.
+    """
+    if not any(name in os.environ for name in HOSTED):
+        os.environ.setdefault("PLOTLY_RENDERER", "plotly_mimetype")
 
 
 def _options() -> argparse.Namespace:

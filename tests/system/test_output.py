@@ -387,3 +387,13 @@ def asks_whether_it_is_in_a_notebook() -> list[bool]:
 
 def test_a_task_may_ask_whether_it_is_in_a_notebook(client: Client, workers: Any) -> None:
     assert asks_whether_it_is_in_a_notebook.delay().result(timeout=60) == [True, True]
+
+
+@task
+def asks_what_plotly_is_told() -> str | None:
+    return os.environ.get("PLOTLY_RENDERER")
+
+
+@pytest.mark.skipif("VSCODE_PID" in os.environ, reason="there plotly knows better")
+def test_plotly_is_told_to_draw_as_in_jupyter(client: Client, workers: Any) -> None:
+    assert asks_what_plotly_is_told.delay().result(timeout=60) == "plotly_mimetype"
