@@ -1,45 +1,12 @@
-"""Names within texts: `{x}` and `$x` in shell lines and magics, `@x` in queries, `'x' in globals()`."""
+"""Names within texts: `@x` in queries, `'x' in globals()`."""
 
 from __future__ import annotations
 
 import ast
-import re
-from collections.abc import Iterator
-from string import Formatter
 
 from nbtasks.pickling import texts
 
-# As IPython does: $x within single quotes is the shell's, and $$x is none.
-_DOLLAR = re.compile(r"\$(\$?[\w.]+)(?=(?:[^']*'[^']*')*[^']*$)")
 NAMESPACES = {"globals", "locals", "vars", "dir"}
-
-
-def expressions_in(text: str) -> list[ast.expr]:
-    """The Python that IPython evaluates in the line of a command or a magic.
-
-    It leaves the line as it is if any of it fails, so none of these names must exist.
-    """
-    try:
-        fields = list(_fields(text))
-    except ValueError:  # a brace too many, as in awk's and JSON's: IPython expands nothing either
-        return []
-    found = []
-    for field in fields:
-        try:
-            found.append(ast.parse(field.strip(), mode="eval").body)
-        except (SyntaxError, ValueError):
-            return []
-    return found
-
-
-def _fields(text: str) -> Iterator[str]:
-    for literal, field, specification, _ in Formatter().parse(text):
-        for match in _DOLLAR.finditer(literal):
-            if not match[1].startswith("$"):
-                yield match[1]
-        if field is not None:
-            yield field
-            yield from _fields(specification or "")
 
 
 def text_of_query(call: ast.Call) -> list[str]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 from itertools import pairwise
 
-from nbtasks.cell.hidden import expressions_in
 from nbtasks.cell.lines import transformed
+from nbtasks.pickling.texts import expressions_in
 
 TIMED = "%timed"  # no name that a cell can have
 HIDES = "{} may use and bind names that cannot be seen in its text: name what it needs with -i"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import dis
 from types import CodeType
 
 from nbtasks.cell.expressions import OWN
-from nbtasks.cell.hidden import expressions_in
-from nbtasks.pickling.texts import QUERYING, names_of_query
+from nbtasks.pickling.texts import QUERYING, SHELL, names_of_line, names_of_query
 
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _STORES = {"STORE_NAME", "STORE_GLOBAL", "DELETE_NAME", "DELETE_GLOBAL"}
-_SHELL = {"system", "getoutput", "run_line_magic", "run_cell_magic"}
 
 
 def reads_of(code: CodeType) -> frozenset[str]:
@@ -65,7 +62,6 @@ def _read_in_texts(code: CodeType) -> set[str]:
     found: set[str] = set()
     if names & QUERYING:
         found |= {name for text in texts for name in names_of_query(text)}
-    if "get_ipython" in names and names & _SHELL:
-        parts = [part for text in texts for part in expressions_in(text)]
-        found |= {node.id for part in parts for node in ast.walk(part) if isinstance(node, ast.Name)}
+    if "get_ipython" in names and names & SHELL:
+        found |= {name for text in texts for name in names_of_line(text)}
     return found - own

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from nbtasks import pickling
@@ -35,6 +36,20 @@ class Namespaces:
             elif (digest := _digest(value)) != seen.get(key) or key not in shared:
                 shared[key], seen[key] = value, digest
         return _with_globals(function, shared)
+
+
+@contextmanager
+def lent(shell: Any, function: Callable[..., Any]) -> Iterator[None]:
+    """Let `!command $x` and `%magic` in a function of the notebook find its globals, as they do there."""
+    is_notebooks = isinstance(function, types.FunctionType) and not _is_of_module(function)
+    if not is_notebooks or "get_ipython" not in function.__globals__:
+        yield
+        return
+    before, shell.user_ns = shell.user_ns, function.__globals__
+    try:
+        yield
+    finally:
+        shell.user_ns = before
 
 
 def _is_of_module(function: types.FunctionType) -> bool:

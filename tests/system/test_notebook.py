@@ -251,9 +251,10 @@ for _ in range(2):
 
 
 def test_a_task_runs_shell_commands_and_magics(notebook: Notebook) -> None:
-    notebook.run("%nbtasks start -w 1\nfrom nbtasks import task")
+    notebook.run("%nbtasks start -w 1\nfrom nbtasks import task\nletters = ['b', 'd']")
     notebook.run(
-        "@task\ndef lists(word):\n    lines = !echo a $word\n    !echo b {word}\n    %env WORD=$word\n"
+        "@task\ndef lists(word):\n    lines = !echo a $word\n    !echo {letters[0]} {word}\n"
+        "    %env WORD=$word\n"
         "    return list(lines), get_ipython() is not None\n"
         "run = lists.delay('c')"
     )

@@ -62,9 +62,25 @@ def test_functions_and_modules_of_a_formula_travel() -> None:
     assert not {"x", "C"} & set(found)
 
 
+def test_names_of_shell_lines_and_magics_travel() -> None:
+    found = there(
+        "def f(x):\n    get_ipython().system('echo $path {x} {places[0]}')\n"
+        "    get_ipython().run_line_magic('env', 'A=$$other')",
+        get_ipython=None,
+        path="p",
+        x=1,
+        places=["q"],
+        other=2,
+    )
+
+    assert (found["path"], found["places"]) == ("p", ["q"])
+    assert not {"x", "other"} & set(found)
+
+
 @pytest.mark.parametrize(
     "source",
     [
+        "def f(df):\n    return get_ipython().ask('{low}')",
         "def f(df):\n    return print('a > @low')",
         "def f(df):\n    return print('from low ~')",
         "def f(df):\n    'query @low ~ low(x)'\n    return df.query",
