@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import logging
 import re
 import sys
 import types
@@ -96,7 +97,8 @@ def capture(
 
 
 def _add(found: Capture, name: str, value: Any) -> None:
-    if isinstance(value, types.ModuleType) and _is_importable(value):
+    # the module logging brings along how its root is set up
+    if isinstance(value, types.ModuleType) and _is_importable(value) and value is not logging:
         found.modules[name] = value.__name__
     else:
         found.values[name] = value

@@ -7,6 +7,7 @@ the one in which the cell is executed, so they see what the cell assigns.
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -82,7 +83,7 @@ class Snapshot:
         """The parameters of the run, for people."""
         shown = {}
         for name, value in self._captured.values.items():
-            if isinstance(value, (types.FunctionType, type)):
+            if isinstance(value, (types.FunctionType, type, types.ModuleType)):
                 continue
             shown[name] = Described(_source(value) or pickling.safe_repr(value))
         return shown
@@ -111,7 +112,9 @@ def _part(name: str, value: Any) -> Part:
 
 
 def _by_reference(value: Any) -> str:
-    """The module that a function or class is taken from; "" if it travels itself."""
+    """The module that it is, or that a function or class is taken from; "" if it travels itself."""
+    if isinstance(value, types.ModuleType) and sys.modules.get(value.__name__) is value:
+        return value.__name__
     module = getattr(value, "__module__", None) or "__main__"
     is_code = isinstance(value, (types.FunctionType, types.BuiltinFunctionType, type))
     return module if is_code and module != "__main__" else ""

@@ -6,11 +6,14 @@ import enum
 import functools
 import importlib
 import io
+import logging
 import sys
 import types
 import typing
 from collections.abc import Callable
 from typing import Any
+
+from nbtasks.pickling import logs
 
 _CACHED: Any = functools.cache(len)
 _OF_CACHED = frozenset(vars(_CACHED))  # attributes that it has from the first on
@@ -74,6 +77,9 @@ REDUCERS: dict[type, Callable[[Any], Any]] = {
     typing.NewType: _new_type_reduction,
     typing.ParamSpec: _parameter_reduction,
     types.MethodType: _method_reduction,
+    types.ModuleType: logs.module_reduction,
+    logging.Logger: logs.logger_reduction,
+    logging.RootLogger: logs.logger_reduction,
 }
 if sys.version_info >= (3, 11):
     REDUCERS[typing.TypeVarTuple] = _parameter_reduction

@@ -99,6 +99,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     from tornado.ioloop import IOLoop
 
     from nbtasks import cell
+    from nbtasks.pickling import logs
     from nbtasks.runners.signals import Interrupts
     from nbtasks.tasks import runlog
     from nbtasks.worker import capture, commands, progress, stacks, unanswered
@@ -132,6 +133,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
     commands.install(interrupts)
     runlog.also(log.line)
     progress.install()
+    logs.apply_here()
     scratch = private_dir(options.home / "scratch")
     os.chdir(scratch)
     main = threading.get_ident()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtasks.core.messages import Spec
+from nbtasks.pickling import logs
 from nbtasks.pickling.mains import Main
 from nbtasks.wire.spool import Spool
 from nbtasks.worker import unanswered
@@ -102,6 +103,7 @@ class Surroundings:
         """Put back everything else that the run changed; what cannot be put back is left."""
         sys.modules["__main__"] = self._main
         self._modules.leave()
+        logs.take_back()
         self._restore_interpreter()
         self._restore_signals()
         if os.environ._data != self._environment:  # type: ignore[attr-defined]

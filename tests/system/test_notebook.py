@@ -260,3 +260,21 @@ def test_a_task_runs_shell_commands_and_magics(notebook: Notebook) -> None:
     )
 
     assert notebook.text("print(run.result(), run.logs)") == "(['a c'], True) b c\nenv: WORD=c\n\n"
+
+
+def test_loggers_of_a_notebook_log_in_its_tasks_and_cells(notebook: Notebook) -> None:
+    notebook.run(
+        "%nbtasks start -w 1\nfrom nbtasks import task\nimport logging\n"
+        "logging.basicConfig(level=logging.INFO, format='%(levelname)s %(message)s')\n"
+        "log = logging.getLogger('train')\nlog.setLevel(logging.DEBUG)\n"
+        "@task\ndef trains():\n    log.debug('one')\n    logging.info('two')\n"
+        "@task\ndef logs_nothing():\n    import logging as other\n    other.info('three')"
+    )
+    notebook.run("%%delay --handle cell\nlogging.getLogger('other').info('four')")
+
+    logs = notebook.text(
+        "runs = [trains.delay(), logs_nothing.delay(), cell]\nfor run in runs:\n    run.result(60)\n"
+        "print([run.logs for run in runs])"
+    )
+
+    assert logs == "['DEBUG one\\nINFO two\\n', '', 'INFO four\\n']\n"
