@@ -41,20 +41,20 @@ class Namespaces:
 @contextmanager
 def lent(shell: Any, function: Callable[..., Any]) -> Iterator[None]:
     """Let `!command $x` and `%magic` in a function of the notebook find its globals, as they do there."""
-    is_notebooks = isinstance(function, types.FunctionType) and not _is_of_module(function)
-    if not is_notebooks or "get_ipython" not in function.__globals__:
+    names = getattr(function, "__globals__", {})
+    if "get_ipython" not in names or _is_of_module(function):
         yield
         return
-    before, shell.user_ns = shell.user_ns, function.__globals__
+    before, shell.user_ns = shell.user_ns, names
     try:
         yield
     finally:
         shell.user_ns = before
 
 
-def _is_of_module(function: types.FunctionType) -> bool:
+def _is_of_module(function: Any) -> bool:
     module = sys.modules.get(function.__module__ or "")
-    return module is not None and vars(module) is function.__globals__
+    return isinstance(module, types.ModuleType) and vars(module) is function.__globals__
 
 
 def _digest(value: Any) -> bytes:
