@@ -65,11 +65,20 @@ def main_of(function: Any) -> Main:
             return Main(function.__globals__, brought)
         if isinstance(function, partial):
             brought += (*function.args, *function.keywords.values())
-        wrapped = (getattr(function, name, None) for name in ("__wrapped__", "__func__", "func"))
-        function = next((found for found in wrapped if found is not None), None)
+        function = _wrapped(function)
         if function is None:
             break
     return Main({}, brought)
+
+
+def _wrapped(function: Any) -> Any:
+    """What a decorated, bound or partial function calls; None: it is none."""
+    # every run asks for that, mostly in vain, and a loop over the names takes twice as long
+    if (found := getattr(function, "__wrapped__", None)) is not None:
+        return found
+    if (found := getattr(function, "__func__", None)) is not None:
+        return found
+    return getattr(function, "func", None)
 
 
 @contextmanager

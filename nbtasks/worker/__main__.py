@@ -146,7 +146,7 @@ def _work(options: argparse.Namespace, log: LogLines, spooled: Spool) -> int:
         stream,
         marker,
         interrupts,
-        Surroundings(scratch, spooled, IOLoop.current().asyncio_loop),  # type: ignore[attr-defined]
+        Surroundings(scratch, spooled, IOLoop.current().asyncio_loop, app.shell),  # type: ignore[attr-defined]
         Blobs(options.home, syncs=chosen.durability == "power"),
         log,
         app.shell,

@@ -37,7 +37,7 @@ from nbtasks.worker.agent import Agent
 from nbtasks.worker.cached import Cached
 from nbtasks.worker.collector import Collector
 from nbtasks.worker.loglines import LogLines
-from nbtasks.worker.namespaces import Namespaces, lent
+from nbtasks.worker.namespaces import Namespaces
 from nbtasks.worker.stream import ValueStream
 from nbtasks.worker.surroundings import Surroundings
 from nbtasks.worker.upstream import Upstreams
@@ -163,7 +163,7 @@ class Executor:
             key = cached.key
             if found := cached.find():
                 return self._with_value(found[0], push)._replace(word=policy.CACHED, cache_key=key)
-        with lent(self._shell, code.function), after.inside(code, bind):
+        with after.inside(code, bind):
             after.begin()
             value = self._value_of(code.function(*arguments, **options), push.spec.serializer)
         self._draw_figures()

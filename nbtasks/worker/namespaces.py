@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from nbtasks import pickling
@@ -38,21 +37,7 @@ class Namespaces:
         return _with_globals(function, shared)
 
 
-@contextmanager
-def lent(shell: Any, function: Callable[..., Any]) -> Iterator[None]:
-    """Let `!command $x` and `%magic` in a function of the notebook find its globals, as they do there."""
-    names = getattr(function, "__globals__", {})
-    if "get_ipython" not in names or _is_of_module(function):
-        yield
-        return
-    before, shell.user_ns = shell.user_ns, names
-    try:
-        yield
-    finally:
-        shell.user_ns = before
-
-
-def _is_of_module(function: Any) -> bool:
+def _is_of_module(function: types.FunctionType) -> bool:
     module = sys.modules.get(function.__module__ or "")
     return isinstance(module, types.ModuleType) and vars(module) is function.__globals__
 

@@ -39,9 +39,11 @@ class Surroundings:
         The directory where the worker stays between runs, and where runs stay whose own is not there.
     loop
         The main thread's event loop.
+    shell
+        The kernel's shell.
     """
 
-    def __init__(self, scratch: Path, spool: Spool, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, scratch: Path, spool: Spool, loop: asyncio.AbstractEventLoop, shell: Any) -> None:
         self._scratch = str(scratch)
         self._spool = spool
         self._loop = loop
@@ -56,6 +58,9 @@ class Surroundings:
         self._streams = {name: getattr(sys, name) for name in _STREAMS}
         self._print = builtins.print
         self._main = sys.modules["__main__"]
+        self._shell = shell
+        self._names = shell.user_ns
+        self._lends = False  # names of a run to the shell
         self._handlers = {number: _signal.getsignal(number) for number in _SIGNALS}
         self._recursion_limit = sys.getrecursionlimit()
         os.umask(umask := os.umask(0o077))  # there is no way to ask without setting it
@@ -91,6 +96,9 @@ class Surroundings:
     def stand_in(self, main: Main) -> None:
         """Let this be `__main__` for the run."""
         sys.modules["__main__"] = main  # type: ignore[assignment]
+        if "get_ipython" in (names := vars(main)):
+            # !command $x and %magic in a function of the notebook find its globals, as they do there
+            self._shell.user_ns, self._lends = names, True
 
     def restore_output(self) -> None:
         """Put back where output goes, so that all of it is taken in."""
@@ -102,6 +110,8 @@ class Surroundings:
     def restore(self) -> None:
         """Put back everything else that the run changed; what cannot be put back is left."""
         sys.modules["__main__"] = self._main
+        if self._lends:
+            self._shell.user_ns, self._lends = self._names, False
         self._modules.leave()
         logs.take_back()
         self._restore_interpreter()
