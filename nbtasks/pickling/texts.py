@@ -16,7 +16,8 @@ from typing import Any
 
 QUERYING = frozenset({"query", "eval"})
 SHELL = frozenset({"system", "getoutput", "run_line_magic", "run_cell_magic"})
-_SQL = frozenset({"sql", "query", "execute", "from_query", "sql_expr", "SQLContext"})
+_SQL = frozenset({"sql", "from_query", "sql_expr", "SQLContext"})
+_SQL_OF_ANY = frozenset({"query", "execute"})  # of any database, whose tables may be called as a frame is
 
 _QUERY = re.compile(r"@([^\W\d]\w*)")
 _TABLE = re.compile(r"\b(?:from|join)\s+([^\W\d]\w*)", re.IGNORECASE)
@@ -78,7 +79,7 @@ def sought_in(texts: Iterable[str], called: Collection[str]) -> Iterator[tuple[s
     Each name, with which values of it are meant: SQL may be for any database, and a text with a tilde
     need not be a formula.
     """
-    is_sql = not _SQL.isdisjoint(called)
+    is_sql = not _SQL.isdisjoint(called) or ("duckdb" in called and not _SQL_OF_ANY.isdisjoint(called))
     for text in texts:
         if is_sql:
             yield from ((name, _is_table) for name in _TABLE.findall(text))

@@ -35,7 +35,7 @@ def test_names_of_a_query_in_a_function_within_travel() -> None:
     assert found["low"] == 1
 
 
-@pytest.mark.parametrize("call", ["duckdb.sql", "con.execute", "pl.sql"])
+@pytest.mark.parametrize("call", ["duckdb.sql", "duckdb.connect().execute", "con.sql", "pl.sql"])
 def test_tables_of_sql_travel(call: str) -> None:
     frame = pd.DataFrame({"a": [1]})
     source = f"def f():\n    return {call}('SELECT * FROM one\\nJOIN two USING (a) join three')"
@@ -83,6 +83,7 @@ def test_names_of_shell_lines_and_magics_travel() -> None:
         "def f(df):\n    return get_ipython().ask('{low}')",
         "def f(df):\n    return print('a > @low')",
         "def f(df):\n    return print('from low ~')",
+        "def f(con):\n    return con.execute('select a from low')",
         "def f(df):\n    'query @low ~ low(x)'\n    return df.query",
     ],
 )
