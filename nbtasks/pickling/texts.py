@@ -21,6 +21,7 @@ _SQL_OF_ANY = frozenset({"query", "execute"})  # of any database, whose tables m
 
 _QUERY = re.compile(r"@([^\W\d]\w*)")
 _TABLE = re.compile(r"\b(?:from|join)\s+([^\W\d]\w*)", re.IGNORECASE)
+_FORMULA = re.compile(r"~(?![/~])")  # no path of a home
 _CALLED = re.compile(r"(?<![\w.])([^\W\d]\w*)(?=\(|\.\w)")
 
 _FRAMES = frozenset({"pandas", "polars", "pyarrow", "numpy"})
@@ -83,7 +84,7 @@ def sought_in(texts: Iterable[str], called: Collection[str]) -> Iterator[tuple[s
     for text in texts:
         if is_sql:
             yield from ((name, _is_table) for name in _TABLE.findall(text))
-        if "~" in text:
+        if _FORMULA.search(text):
             yield from ((name, _is_code) for name in _CALLED.findall(text))
 
 

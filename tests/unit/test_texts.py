@@ -62,6 +62,12 @@ def test_functions_and_modules_of_a_formula_travel() -> None:
     assert not {"x", "C"} & set(found)
 
 
+def test_a_path_of_a_home_is_no_formula() -> None:
+    source = "def train():\n    pass\ndef f():\n    return open('~/data/train.csv')"
+
+    assert "train" not in there(source)
+
+
 def test_names_of_shell_lines_and_magics_travel() -> None:
     found = there(
         "def f(x):\n    get_ipython().system('echo $path {x} {places[0]}')\n"
