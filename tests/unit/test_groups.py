@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -176,14 +177,37 @@ def test_ten_thousand_endings_cost_each_the_same(
     assert runs.counts["COMPLETED"] == 10_000
 
 
-def test_an_interrupt_during_a_wait_leaves_everything_usable(there: MemorySubmitter) -> None:
+def interrupted_in(function: Any) -> None:
+    """Have this process interrupted once its main thread is within the function."""
+    main = threading.main_thread().ident
 
+    def interrupt() -> None:
+        frame = None
+        while frame is None:
+            frame = sys._current_frames()[main]
+            while frame is not None and frame.f_code is not function.__code__:
+                frame = frame.f_back
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Who starts the tests in the background may have SIGINT ignored in all that he starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_during_a_wait_leaves_everything_usable(there: MemorySubmitter) -> None:
     event = threading.Event()
     _, far = elsewhere(1)
     run = wait_for.submit(event)
 
     for runs in ([run], [run, far]):
-        later(os.kill, os.getpid(), signal.SIGINT)
+        interrupted_in(nbtasks.wait)
         with pytest.raises(KeyboardInterrupt):
             nbtasks.wait(runs)
     event.set()
