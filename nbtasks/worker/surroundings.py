@@ -98,7 +98,8 @@ class Surroundings:
         sys.modules["__main__"] = main  # type: ignore[assignment]
         if "get_ipython" in (names := vars(main)):
             # !command $x and %magic in a function of the notebook find its globals, as they do there
-            self._shell.user_ns, self._lends = names, True
+            self._lends = True  # first: an interrupt may come in between
+            self._shell.user_ns = names
 
     def restore_output(self) -> None:
         """Put back where output goes, so that all of it is taken in."""
