@@ -44,6 +44,8 @@ LAYERS: dict[str, int] = {
     "console": 5,
     "testing": 5,
     "jupyter": 5,
+    "live": 5,
+    "web": 5,
     "": 6,  # nbtasks/__init__.py, the only wiring
 }
 # Within a layer only these may be imported, and only by these.
@@ -55,7 +57,9 @@ WITHIN: dict[str, set[str]] = {
     "cell": {"run", "context", "tasks"},
     "cli": {"console", "details", "views"},
     "details": {"views"},
-    "jupyter": {"views"},
+    "jupyter": {"live", "views"},
+    "live": {"views"},
+    "web": {"details", "live", "views"},
 }
 # The journal's own files within the broker.
 JOURNAL = ("store", "opening", "restoring", "queries", "reader", "upkeep")
@@ -73,6 +77,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "click": ("cli",),
     "distributed": ("runners",),
     "rich": ("cli",),
+    "tornado": ("jupyter", "web", "worker"),
+    "jupyter_server": ("web.jupyter",),
 }
 PURE = {
     "__future__",

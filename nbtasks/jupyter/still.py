@@ -11,7 +11,7 @@ from typing import Any
 from nbtasks import views
 from nbtasks.errors import NbtasksError
 from nbtasks.jupyter.ansi import html_of
-from nbtasks.jupyter.widgets.feed import Feed, result_of
+from nbtasks.live.feed import Feed, result_of
 from nbtasks.run import Run
 
 OUTPUT_BYTES_MAX = 2_000_000  # of an output that is read for its end; of a larger one is said how it is had

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from nbtasks.core.messages import Board, BoardRow, BoardWorker, RunChanged, TaskCounts
-from nbtasks.jupyter.widgets import faces, payloads
+from nbtasks.live import payloads, scripts
 from tests.browser.launching import context_of
 
 EVIL = "</style></script><script>window.evil=1</script><img src=x onerror=window.evil=1>'\"&"
@@ -57,8 +57,8 @@ def draw(browser: Browser) -> Iterator[Draw]:
         contexts.append(context_of(browser, width))
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        style = f"<style>{faces._CSS}</style>"
-        page.set_content(style + embedded("state", state) + embedded("module", faces.module(kind)) + PAGE)
+        style = f"<style>{scripts.STYLE}</style>"
+        page.set_content(style + embedded("state", state) + embedded("module", scripts.module(kind)) + PAGE)
         page.wait_for_function("window.isDrawn")
         return page
 

@@ -15,8 +15,9 @@ from nbclient import NotebookClient
 import nbtasks
 from nbtasks.core.messages import Board, RunChanged
 from nbtasks.jupyter import completion, widgets
-from nbtasks.jupyter.widgets import deck, payloads
-from nbtasks.jupyter.widgets.cards import CLOSED
+from nbtasks.jupyter.widgets import deck
+from nbtasks.live import payloads
+from nbtasks.live.cards import CLOSED
 from tests.homes import environment
 from tests.system import tasks
 from tests.system.test_notebook import CELL_S, TASK, Notebook

@@ -12,11 +12,12 @@ import pytest
 
 from nbtasks.core.messages import Board, BoardRow
 from nbtasks.core.payload import Payload
-from nbtasks.jupyter.widgets import feed, payloads
-from nbtasks.jupyter.widgets.board_card import BoardCard
-from nbtasks.jupyter.widgets.cards import Card
-from nbtasks.jupyter.widgets.run_card import RunCard
-from nbtasks.jupyter.widgets.writer import TICK_S
+from nbtasks.jupyter.widgets import faces
+from nbtasks.live import feed, payloads
+from nbtasks.live.board_card import BoardCard
+from nbtasks.live.cards import Card
+from nbtasks.live.run_card import RunCard
+from nbtasks.live.writer import TICK_S
 from nbtasks.pickling import Offered, dumps, preview
 from nbtasks.run import Run
 from nbtasks.run.replay import replayed
@@ -45,14 +46,14 @@ def client() -> Teller:
 
 @pytest.fixture
 def card(page: Page, writer: HandWriter, client: Teller) -> Iterator[RunCard]:
-    card = RunCard(client, writer, handle(client=client))  # type: ignore[arg-type]
+    card = RunCard(client, writer, faces.face, handle(client=client))  # type: ignore[arg-type]
     yield card
     card.close()
 
 
 @pytest.fixture
 def board(page: Page, writer: HandWriter, client: Teller) -> Iterator[BoardCard]:
-    card = BoardCard(client, writer)  # type: ignore[arg-type]
+    card = BoardCard(client, writer, faces.face)  # type: ignore[arg-type]
     rows = tuple(BoardRow(run, "train", "Running", "", 1.0, 2.0, 2.0) for run in (RUN, OTHER))
     client.told[0].say(Board("boot", 1, {"RUNNING": 2}, (), rows, (), 1))
     yield card

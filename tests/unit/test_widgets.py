@@ -14,18 +14,19 @@ import pytest
 from nbtasks.context import Fate
 from nbtasks.core.messages import Board, BoardRow, BoardWorker, Ended, TaskCounts
 from nbtasks.jupyter import widgets
-from nbtasks.jupyter.widgets import faces, payloads
-from nbtasks.jupyter.widgets.board_card import BoardCard
-from nbtasks.jupyter.widgets.cards import GONE, Card, ListCard
+from nbtasks.jupyter.widgets import faces
 from nbtasks.jupyter.widgets.deck import Deck
-from nbtasks.jupyter.widgets.find import find
-from nbtasks.jupyter.widgets.run_card import RunCard
-from nbtasks.jupyter.widgets.writer import CARDS_PER_TICK_MAX, TICK_S, Writer
+from nbtasks.live import payloads, scripts
+from nbtasks.live.board_card import BoardCard
+from nbtasks.live.cards import GONE, Card, ListCard
+from nbtasks.live.find import find
+from nbtasks.live.run_card import RunCard
+from nbtasks.live.writer import CARDS_PER_TICK_MAX, TICK_S, Writer
 from nbtasks.run import Run, RunList
 from tests.system.waiting import until
 from tests.unit.pages import OTHER, RUN, Page, Teller, changed, info
 
-STATIC = Path(faces.__file__).parent / "static"
+STATIC = Path(scripts.__file__).parent / "static"
 EVIL = "<img src=x onerror=alert(1)>'\"&</script>"
 
 
@@ -79,7 +80,7 @@ def board(number: int = 1, rows: int = 1, **counts: int) -> Board:
 
 def test_a_run_goes_from_pending_to_completed_and_then_holds_nothing(page: Page, writer: HandWriter) -> None:
     client = Teller()
-    card = RunCard(client, writer, handle(client=client))  # type: ignore[arg-type]
+    card = RunCard(client, writer, faces.face, handle(client=client))  # type: ignore[arg-type]
     first = card.face.value["state"]
     for state, steps in (("Running", 2), ("Completed", 3)):
         client.told[0].say(changed(state, steps))
@@ -97,7 +98,7 @@ def test_a_run_goes_from_pending_to_completed_and_then_holds_nothing(page: Page,
 def test_a_run_that_has_ended_is_not_watched(page: Page, writer: HandWriter) -> None:
     client = Teller("Failed")
 
-    card = RunCard(client, writer, handle(client=client))  # type: ignore[arg-type]
+    card = RunCard(client, writer, faces.face, handle(client=client))  # type: ignore[arg-type]
 
     assert client.told == []
     assert (card.face.value["live"], card.face.value["cancellable"]) == (False, False)
@@ -108,7 +109,7 @@ def test_the_button_asks_to_cancel_once_and_holds_nobody_up(
 ) -> None:
     client = Teller()
     client.may_answer.clear()
-    cards.append(card := RunCard(client, writer, handle(client=client)))  # type: ignore[arg-type]
+    cards.append(card := RunCard(client, writer, faces.face, handle(client=client)))  # type: ignore[arg-type]
 
     for _ in range(5):
         card.face._handle_custom_msg({"do": "cancel"}, [])
@@ -125,7 +126,7 @@ def test_nonsense_from_a_page_changes_nothing(
     page: Page, writer: HandWriter, cards: list[Card], nonsense: Any
 ) -> None:
     client = Teller()
-    cards.append(card := BoardCard(client, writer))  # type: ignore[arg-type]
+    cards.append(card := BoardCard(client, writer, faces.face))  # type: ignore[arg-type]
     client.told[0].say(board(RUNNING=1))
 
     card.face._handle_custom_msg(nonsense, [])
@@ -135,7 +136,7 @@ def test_nonsense_from_a_page_changes_nothing(
 
 def test_a_broker_that_is_gone_is_said(page: Page, writer: HandWriter, cards: list[Card]) -> None:
     client = Teller()
-    cards.append(card := RunCard(client, writer, handle(client=client)))  # type: ignore[arg-type]
+    cards.append(card := RunCard(client, writer, faces.face, handle(client=client)))  # type: ignore[arg-type]
 
     client.told[0].say(None)
     writer.turn()
@@ -152,7 +153,7 @@ def test_a_broker_that_is_gone_is_said(page: Page, writer: HandWriter, cards: li
 def test_a_list_counts_endings_and_what_workers_do(page: Page, writer: HandWriter) -> None:
     client = Teller()
     runs = RunList([handle(RUN, client), handle(OTHER, client)])
-    card = ListCard(client, writer, runs)  # type: ignore[arg-type]
+    card = ListCard(client, writer, faces.face, runs)  # type: ignore[arg-type]
     busy = Board(
         "boot", 1, {}, (), (), (BoardWorker("w", 7, "busy", RUN), BoardWorker("v", 8, "busy", "x")), 2
     )
@@ -178,7 +179,7 @@ def test_a_list_counts_endings_and_what_workers_do(page: Page, writer: HandWrite
 def test_closing_a_list_leaves_no_callback_on_its_runs(page: Page, writer: HandWriter) -> None:
     client = Teller()
     run = handle(client=client)
-    card = ListCard(client, writer, RunList([run, run]))  # type: ignore[arg-type]
+    card = ListCard(client, writer, faces.face, RunList([run, run]))  # type: ignore[arg-type]
     total = card.face.value["total"]
 
     card.close()
@@ -195,7 +196,7 @@ def test_a_storm_of_events_is_four_updates_a_second(
     page: Page, writer: HandWriter, cards: list[Card]
 ) -> None:
     client = Teller()
-    cards.append(card := BoardCard(client, writer))  # type: ignore[arg-type]
+    cards.append(card := BoardCard(client, writer, faces.face))  # type: ignore[arg-type]
     for thousandth in range(2000):
         writer.now_s = thousandth / 1000
         client.told[0].say(board(thousandth, COMPLETED=thousandth + 1))
@@ -212,7 +213,7 @@ def test_an_update_has_a_bounded_size_whatever_users_write(
     page: Page, writer: HandWriter, cards: list[Card]
 ) -> None:
     client = Teller()
-    cards.append(card := BoardCard(client, writer))  # type: ignore[arg-type]
+    cards.append(card := BoardCard(client, writer, faces.face))  # type: ignore[arg-type]
     long = "ж" * 1000
     rows = tuple(BoardRow(f"{RUN[:-4]}{i:04x}", long, "Failed", long, 1.0, 2.0) for i in range(50))
     tasks = tuple(TaskCounts(f"{long}{i}", long, {"FAILED": 10**9, "PENDING": 10**9}) for i in range(31))
@@ -230,7 +231,7 @@ def test_a_filter_looks_in_the_journal_and_comes_back_with_what_it_is_for(
 ) -> None:
     client = Teller()
     client.rows = [info(OTHER, "Failed"), info(RUN, "Completed")]
-    cards.append(card := BoardCard(client, writer))  # type: ignore[arg-type]
+    cards.append(card := BoardCard(client, writer, faces.face))  # type: ignore[arg-type]
 
     card.face._handle_custom_msg({"do": "filter", "text": "failed train"}, [])
     writer.turn()
@@ -295,7 +296,7 @@ def test_a_card_that_cannot_be_written_does_not_stop_the_others(writer: HandWrit
 
 
 def test_the_thread_writes_and_ends_when_there_is_nothing_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nbtasks.jupyter.widgets.writer.LINGER_S", 0.01)
+    monkeypatch.setattr("nbtasks.live.writer.LINGER_S", 0.01)
     writer, card = Writer(), Counted()
 
     writer.mark(card)
@@ -379,7 +380,7 @@ def test_data_gets_into_a_page_as_text_only() -> None:
 
 def test_data_is_sent_as_it_is_and_never_as_markup(page: Page, writer: HandWriter, cards: list[Card]) -> None:
     client = Teller()
-    cards.append(card := RunCard(client, writer, handle(client=client)))  # type: ignore[arg-type]
+    cards.append(card := RunCard(client, writer, faces.face, handle(client=client)))  # type: ignore[arg-type]
 
     client.told[0].say(changed("Failed", 2, message=EVIL))
     writer.turn()
@@ -391,7 +392,7 @@ def test_data_is_sent_as_it_is_and_never_as_markup(page: Page, writer: HandWrite
 
 @pytest.mark.parametrize(("name", "said"), [("run", "run"), ("bar", "list"), ("board", "board")])
 def test_a_page_can_be_asked_which_widget_is_which_and_how_it_is(name: str, said: str) -> None:
-    text = faces.module(name)
+    text = scripts.module(name)
 
     assert f'makeRoot(el, "{said}", ' in text
     assert re.search(r"dataset\.state =|dataset, \{ run: \w+\.id, state: ", text)
@@ -399,7 +400,7 @@ def test_a_page_can_be_asked_which_widget_is_which_and_how_it_is(name: str, said
 
 @pytest.mark.parametrize("name", ["run", "bar", "board"])
 def test_a_module_is_one_text_that_needs_no_other(name: str) -> None:
-    text = faces.module(name)
+    text = scripts.module(name)
 
     assert text.count("export default") == 1
     assert not re.search(r"^\s*import\b|https?://", text, re.MULTILINE)
@@ -413,7 +414,7 @@ def test_each_state_has_a_shape_of_its_own_and_a_word() -> None:
 
 def test_a_model_says_the_same_at_each_execution(page: Page, writer: HandWriter, cards: list[Card]) -> None:
     client = Teller()
-    cards.append(card := RunCard(client, writer, handle(client=client)))  # type: ignore[arg-type]
+    cards.append(card := RunCard(client, writer, faces.face, handle(client=client)))  # type: ignore[arg-type]
 
     assert repr(card.face) == "<nbtasks RunFace>"
 

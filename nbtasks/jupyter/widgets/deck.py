@@ -8,15 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 from nbtasks.client import Client
-from nbtasks.jupyter.widgets.board_card import BoardCard
-from nbtasks.jupyter.widgets.cards import Card, ListCard
-from nbtasks.jupyter.widgets.run_card import RunCard
-from nbtasks.jupyter.widgets.writer import Writer
+from nbtasks.jupyter.widgets import faces
+from nbtasks.live.board_card import BoardCard
+from nbtasks.live.cards import Card, ListCard, MakeFace
+from nbtasks.live.run_card import RunCard
+from nbtasks.live.writer import Writer
 
 WATCHING_MAX = 100  # cards that are live at a time; what is displayed beyond that is text and HTML
 CARDS_MAX = 1000  # models that pages may load again; the oldest is closed for a new one
 
-_KINDS: dict[str, Callable[[Client, Writer, Any], Card]] = {
+_KINDS: dict[str, Callable[[Client, Writer, MakeFace, Any], Card]] = {
     "run": RunCard,
     "list": ListCard,
     "board": BoardCard,
@@ -50,7 +51,7 @@ class Deck:
                 self._cards[(*key, found.model_id)] = self._cards.pop(key)
             if sum(card.is_watching for card in self._cards.values()) >= WATCHING_MAX:
                 return None
-            made = _KINDS[kind](client, self.writer, subject)
+            made = _KINDS[kind](client, self.writer, faces.face, subject)
             self._cards.pop(key, None)
             self._cards[key] = made
             old = next(iter(self._cards)) if len(self._cards) > CARDS_MAX else None

@@ -7,28 +7,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
-_STATIC = Path(__file__).parent / "static"
-_SHARED = "\n".join((_STATIC / name).read_text("utf-8") for name in ("base.js", "output.js"))
-_CSS = (_STATIC / "widgets.css").read_text("utf-8")
+from nbtasks.live import scripts
 
 log = logging.getLogger("nbtasks.widgets")
-
-
-def module(name: str) -> str:
-    """The text of an ES module: what all share, then what is its own."""
-    return f"{_SHARED}\n{(_STATIC / f'{name}.js').read_text('utf-8')}"
 
 
 class Face(anywidget.AnyWidget):
     """What is common: `value` is set by the writer's thread alone, once per update."""
 
-    _css = _CSS
+    _css = scripts.STYLE
     value = traitlets.Dict().tag(sync=True)
 
     def __init__(self, value: dict[str, Any], hear: Callable[[dict[str, Any]], object]) -> None:
@@ -58,16 +50,24 @@ class Face(anywidget.AnyWidget):
 
 
 class RunFace(Face):
-    _esm = module("run")
+    _esm = scripts.module("run")
     tail = traitlets.Dict().tag(sync=True)
     picture = traitlets.Dict().tag(sync=True)  # its bytes travel as a buffer
     stack = traitlets.Dict().tag(sync=True)
 
 
 class ListFace(Face):
-    _esm = module("bar")
+    _esm = scripts.module("bar")
 
 
 class BoardFace(Face):
-    _esm = module("board")
+    _esm = scripts.module("board")
     detail = traitlets.Dict().tag(sync=True)
+
+
+_FACES: dict[str, type[Face]] = {"run": RunFace, "list": ListFace, "board": BoardFace}
+
+
+def face(kind: str, value: dict[str, Any], hear: Callable[[dict[str, Any]], object]) -> Face:
+    """Open the model of a kind; `hear` is told what is clicked."""
+    return _FACES[kind](value, hear)

@@ -14,7 +14,7 @@ from nbtasks.core.events import row_of_info
 from nbtasks.core.messages import Board, BoardRow, RunFilter
 from nbtasks.core.states import State
 from nbtasks.errors import NbtasksError
-from nbtasks.jupyter.widgets import payloads
+from nbtasks.live import payloads
 
 FOUND_TASKS_MAX = 3  # tasks that are looked for because a word of the filter is in their names
 

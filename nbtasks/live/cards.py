@@ -1,4 +1,6 @@
-"""What stands behind each widget: what was heard last, what it makes of it, what its buttons do.
+"""What stands behind each live face: what was heard last, what it makes of it, what its buttons do.
+
+A face is what somebody looks at: the model of a widget, or a page at the other end of a websocket.
 
 A card hears in whatever thread listens, and marks itself; the writer's thread asks it for its data.
 Once nothing can change any more it stops looking: the model stays for pages that are loaded again,
@@ -11,7 +13,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 from uuid import UUID
 
 from nbtasks import views
@@ -19,8 +22,8 @@ from nbtasks.client import Client
 from nbtasks.client.observation import Observation
 from nbtasks.core.messages import Board
 from nbtasks.errors import NbtasksError
-from nbtasks.jupyter.widgets import faces, payloads
-from nbtasks.jupyter.widgets.writer import Writer
+from nbtasks.live import payloads
+from nbtasks.live.writer import Writer
 from nbtasks.run import Run
 from nbtasks.run.tally import Tally
 
@@ -33,31 +36,42 @@ REASON_CHARACTERS_MAX = 300
 log = logging.getLogger("nbtasks.widgets")
 
 
+class Face(Protocol):
+    """What a card writes to, one piece of plain data per name; `value` is that of each update."""
+
+    @property
+    def model_id(self) -> Any: ...
+    def hold_sync(self) -> AbstractContextManager[Any]:
+        """What is set within is sent as one."""
+
+    def set_trait(self, name: str, value: Any) -> None: ...
+    def close(self) -> None: ...
+
+
+# kind, first value, whom to tell what is clicked -> face
+MakeFace = Callable[[str, dict[str, Any], Callable[[dict[str, Any]], object]], Face]
+
+
 class Card:
-    """Between a client and a face.
+    """Between a client and a face."""
 
-    Parameters
-    ----------
-    kind
-        The class of its face.
-    """
+    kind: str  # of the face: "run", "list", "board"
 
-    kind: Callable[..., faces.Face]
-
-    def __init__(self, client: Client, writer: Writer) -> None:
+    def __init__(self, client: Client, writer: Writer, make_face: MakeFace) -> None:
         self.client = client
         self._writer = writer
+        self._make_face = make_face
         self._observation: Observation | None = None
         self._is_closed = False
         self._note = ""  # GONE while there is no broker
         self._asking: dict[tuple[str, ...], list[str]] = {}  # what is asked for -> tokens of who asked
         self._lock = threading.Lock()  # over what was asked and answered
         self._answers: tuple[dict[str, str], ...] = ()
-        self.face: faces.Face | None = None
+        self.face: Face | None = None
 
     def _show(self) -> None:
         """Everything is known that the first look needs. In the thread that displays: it opens the comm."""
-        self.face = self.kind(self._value(), self._on_message)
+        self.face = self._make_face(self.kind, self._value(), self._on_message)
 
     @property
     def model_id(self) -> str:
@@ -194,10 +208,10 @@ class Card:
 class ListCard(Card):
     """The runs of a map: endings are counted one by one, what runs is known from the board."""
 
-    kind = faces.ListFace
+    kind = "list"
 
-    def __init__(self, client: Client, writer: Writer, runs: Sequence[Run]) -> None:
-        super().__init__(client, writer)
+    def __init__(self, client: Client, writer: Writer, make_face: MakeFace, runs: Sequence[Run]) -> None:
+        super().__init__(client, writer, make_face)
         names = {run.name for run in runs}
         self._name = names.pop() if len(names) == 1 else ""
         self._ids = frozenset(run._run for run in runs)

@@ -13,11 +13,11 @@ from nbtasks.client.observation import Observation
 from nbtasks.core.events import is_final
 from nbtasks.core.messages import Board, BoardRow, RunChanged, RunId, RunInfo
 from nbtasks.errors import NbtasksError
-from nbtasks.jupyter.widgets import faces, payloads
-from nbtasks.jupyter.widgets.cards import GONE, Card
-from nbtasks.jupyter.widgets.feed import Feed
-from nbtasks.jupyter.widgets.find import find
-from nbtasks.jupyter.widgets.writer import Writer
+from nbtasks.live import payloads
+from nbtasks.live.cards import GONE, Card, MakeFace
+from nbtasks.live.feed import Feed
+from nbtasks.live.find import find
+from nbtasks.live.writer import Writer
 
 FILTER_CHARACTERS_MAX = 200
 FOUND_S = 1.0  # between two looks for rows that fit a filter
@@ -66,10 +66,10 @@ class Unfolded:
 class BoardCard(Card):
     """The board of a broker; it is watched until it is closed."""
 
-    kind = faces.BoardFace
+    kind = "board"
 
-    def __init__(self, client: Client, writer: Writer, subject: object = None) -> None:
-        super().__init__(client, writer)
+    def __init__(self, client: Client, writer: Writer, make_face: MakeFace, subject: object = None) -> None:
+        super().__init__(client, writer, make_face)
         self._seen: Board | None = None
         self._filter = ""
         self._found: list[BoardRow] | None = None

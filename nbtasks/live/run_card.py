@@ -14,10 +14,10 @@ from nbtasks.core.events import changed_of_info, is_final
 from nbtasks.core.messages import RunChanged
 from nbtasks.core.states import State
 from nbtasks.errors import NbtasksError
-from nbtasks.jupyter.widgets import faces, payloads
-from nbtasks.jupyter.widgets.cards import GONE, Card
-from nbtasks.jupyter.widgets.feed import Feed, result_of
-from nbtasks.jupyter.widgets.writer import Writer
+from nbtasks.live import payloads
+from nbtasks.live.cards import GONE, Card, MakeFace
+from nbtasks.live.feed import Feed, result_of
+from nbtasks.live.writer import Writer
 from nbtasks.run import Run
 
 STACK_CHARACTERS_MAX = 4000
@@ -64,10 +64,10 @@ class Followed:
 class RunCard(Card):
     """One run that had not ended when it was displayed."""
 
-    kind = faces.RunFace
+    kind = "run"
 
-    def __init__(self, client: Client, writer: Writer, run: Run) -> None:
-        super().__init__(client, writer)
+    def __init__(self, client: Client, writer: Writer, make_face: MakeFace, run: Run) -> None:
+        super().__init__(client, writer, make_face)
         self._followed = Followed(client, run)
         self._former: payloads.Data = {}
         self._picture: payloads.Data = {}
