@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, Union
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
 
+from nbtasks.client.looks import Look, Looks
 from nbtasks.client.outcomes import Outcomes, afresh
 from nbtasks.client.way import START_S, Way, refused, stopped
 from nbtasks.context import Fate
@@ -35,7 +36,7 @@ from nbtasks.core.happenings import (
     RunMissing,
     Turned,
 )
-from nbtasks.core.messages import Board, Ended, HelloClient, Message, RunChanged, RunId, Submit
+from nbtasks.core.messages import Ended, HelloClient, Message, RunId, Submit
 from nbtasks.core.observer import BOARD_NAME, BoardSeen, RunSeen
 from nbtasks.core.version import VERSION
 from nbtasks.errors import BrokerUnavailable, NbtasksError, VersionMismatch
@@ -51,8 +52,6 @@ LISTENS, NAPS, SLEEPS = "listens", "naps", "sleeps"  # what our thread does
 
 T = TypeVar("T")
 log = logging.getLogger("nbtasks.client")
-
-Look = Callable[[Union[Board, RunChanged, None]], object]
 
 
 class Link:
@@ -86,7 +85,7 @@ class Link:
         self.outcomes = Outcomes()
         self._fates: WeakValueDictionary[RunId, Fate] = WeakValueDictionary()
         self._kept: dict[RunId, Fate] = {}
-        self._observers: dict[RunId, list[Look]] = {}
+        self._looks = Looks()
         self._due: list[Callable[[], object]] = []  # to be called without the lock
 
     @property
@@ -132,7 +131,7 @@ class Link:
             if self._way.adopt(found):
                 self._machine.lost(clock.now())
             if self._way.sockets is not before:
-                for name in self._observers:
+                for name in self._looks:
                     self._listen_to(name, True)
             self._is_stopped, self._trouble = False, None
 
@@ -198,21 +197,16 @@ class Link:
         It is called by whoever listens, and with None when nothing will be heard any more.
         """
         with self._lock:
-            if name not in self._observers:
+            if self._looks.add(name, look):
                 self._listen_to(name, True)
-            self._observers.setdefault(name, []).append(look)
             self._perform(self._machine.observe(name, clock.now()))
             self._wake_thread()
 
     def unobserve(self, name: RunId, look: Look) -> None:
         with self._lock:
-            looks = self._observers.get(name, [])
-            if look in looks:
-                looks.remove(look)
-                if not looks:
-                    del self._observers[name]
-                    self._machine.unobserve(name)
-                    self._listen_to(name, False)
+            if self._looks.drop(name, look):
+                self._machine.unobserve(name)
+                self._listen_to(name, False)
 
     def _listen_to(self, name: RunId, is_on: bool) -> None:
         if self._way.sockets is not None:
@@ -254,7 +248,7 @@ class Link:
                 if listens:
                     self._caller_listens = False
                     self._changed.notify_all()
-                if self._machine.watched or self._observers:
+                if self._machine.watched or self._looks:
                     self._wake_thread()
 
     def wake(self) -> None:
@@ -341,8 +335,7 @@ class Link:
         self._trouble = error
         for fate in self._kept.values():
             self._due += [partial(lost, afresh(error)) for lost in fate.losses()]
-        for looks in self._observers.values():
-            self._due += [partial(look, None) for look in looks]
+        self._due += self._looks.calls_of_loss()
         self._changed.notify_all()
 
     # -- what the machine says ----------------------------------------------------------------------------
@@ -373,9 +366,9 @@ class Link:
         elif type(event) is RunMissing:
             self._settle(event.run, None)
         elif type(event) is BoardSeen:
-            self._due += [partial(look, event.board) for look in self._observers.get(BOARD_NAME, ())]
+            self._due += self._looks.calls(BOARD_NAME, event.board)
         elif type(event) is RunSeen:
-            self._due += [partial(look, event.run) for look in self._observers.get(event.run.run, ())]
+            self._due += self._looks.calls(event.run.run, event.run)
         elif type(event) is OutboxDone:
             self._outbox.clear()
         elif type(event) is Turned:
@@ -387,8 +380,7 @@ class Link:
 
     def _settle(self, run: RunId, ended: Ended | None) -> None:
         self._kept.pop(run, None)
-        fate = self._fates.pop(run, None)
-        if fate is not None:
+        if (fate := self._fates.pop(run, None)) is not None:
             self._due += fate.settle(ended)
 
     # -- our own thread -----------------------------------------------------------------------------------
@@ -407,19 +399,27 @@ class Link:
             self._thread_does = LISTENS
         while not self._is_over:
             with self._lock:
-                if self._trouble is not None or not (self._machine.watched or self._kept or self._observers):
-                    self._pause_thread(SLEEPS, None)
-                    continue
-                if self._callers or time.monotonic() - self._last_call_s < QUIET_S:
+                is_lost = self._trouble is not None
+                if is_idle := is_lost or not (self._machine.watched or self._kept or self._looks):
+                    self._pause_thread(SLEEPS, TURN_S if is_lost and self._looks else None)
+                elif self._callers or time.monotonic() - self._last_call_s < QUIET_S:
                     self._pause_thread(NAPS, QUIET_S)
                     continue
             try:
-                self._listen(TURN_S, THREAD)
+                if is_lost:
+                    self._follow()
+                elif not is_idle:
+                    self._listen(TURN_S, THREAD)
             except BrokerUnavailable:
                 continue
             except Exception:
                 log.exception("listening to the broker of %s failed", self._home)
                 time.sleep(TURN_S)
+
+    def _follow(self) -> None:
+        """Somebody else may have started the next broker: who looks at something hears of it."""
+        if self._looks and not self._is_over and self._way.has_successor():
+            self.open()
 
     def _pause_thread(self, word: str, timeout_s: float | None) -> None:
         if not self._is_over:
