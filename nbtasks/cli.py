@@ -26,6 +26,7 @@ from nbtasks.settings import home_path
 from nbtasks.tasks import limiting
 from nbtasks.tasks.options import local_paths
 from nbtasks.wire import connection
+from nbtasks.wire.private import private_dir
 from nbtasks.wire.process import owner_pid
 
 AT_LEAST_0, AT_LEAST_1 = (click.IntRange(least, 2**63 - 1) for least in (0, 1))  # what the journal can hold
@@ -356,6 +357,34 @@ def stack(home: str, run: str) -> None:
     """Print where the code of a running run is now."""
     with connect(home, start=False) as client:
         click.echo(find(client, run).stack(), nl=False)
+
+
+@main.command()
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=4200, show_default=True, help="0: any free one."
+)
+@click.option("--ip", default="127.0.0.1", show_default=True, help="Where it listens.")
+@click.option("--browser/--no-browser", default=None, help="Else a browser is opened from a terminal.")
+@click.pass_obj
+def dashboard(home: str, port: int, ip: str, browser: bool | None) -> None:
+    """Serve the page of this home until Ctrl-C: runs as they change, their output, cancel and rerun.
+
+    It prints a link with a token, which a browser needs once. Where a Jupyter server runs, the same page is
+    its /nbtasks.
+    """
+    from nbtasks.web import dashboard as dashboards
+    from nbtasks.wire import pages
+
+    def ready(link: str) -> None:
+        click.echo(f"nbtasks: the dashboard of {home} is at {link}")
+        sys.stdout.flush()
+        if sys.stdout.isatty() if browser is None else browser:
+            click.launch(link)
+
+    if found := pages.find(home):
+        ready(dashboards.link(found.url, pages.token(home)))
+        return
+    dashboards.serve(private_dir(home), ip, port, ready)
 
 
 @main.command()

@@ -131,6 +131,9 @@ class Submitter(Protocol):
     ) -> list[Fate]:
         """Record runs, each batch whole or not at all; all are recorded when this returns."""
 
+    def page_of(self, run: RunId) -> str:
+        """Where a page shows this run; "" if none does."""
+
     def fates(self, runs: Sequence[RunId]) -> list[Fate]:
         """The fates of runs that may be of other processes; watched from now on."""
 

@@ -126,6 +126,9 @@ class _Inline:
 
     # -- asking -------------------------------------------------------------------------------------------
 
+    def page_of(self, run: RunId) -> str:
+        return ""
+
     def fates(self, runs: Sequence[RunId]) -> list[Fate]:
         return [self._of(run).fate for run in runs]
 

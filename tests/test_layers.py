@@ -55,7 +55,7 @@ WITHIN: dict[str, set[str]] = {
     "runners": {"run", "context"},
     "run": {"context"},
     "cell": {"run", "context", "tasks"},
-    "cli": {"console", "details", "views"},
+    "cli": {"console", "details", "views", "web"},
     "details": {"views"},
     "jupyter": {"live", "views"},
     "live": {"views"},

@@ -63,7 +63,7 @@ from nbtasks.errors import (
 from nbtasks.run import Run, RunList, asked, find_runs
 from nbtasks.tasks import Task, loglines
 from nbtasks.tasks.options import local_paths
-from nbtasks.wire import ids
+from nbtasks.wire import ids, pages
 from nbtasks.wire.blobs import Blobs
 
 SUBMIT_S = 60.0  # for a broker to record what was submitted
@@ -272,6 +272,10 @@ class Client:
         """Settle `fate` even if nobody waits and no handle is left: somebody wants to be called."""
         self._opened().keep(fate)
 
+    def page_of(self, run: RunId) -> str:
+        """Where a dashboard shows this run; "" if there is none."""
+        return pages.url_of_run(self.home, run)
+
     def info(self, run: RunId) -> RunInfo:
         """What is recorded of a run."""
         row = self.ask(lambda number: GetRun(number, run), RunFound).row
@@ -441,10 +445,6 @@ class Client:
         """Change the bounds of a pool ("": the generic one); `most` = 0 ends it."""
         self.ask(lambda number: SetPool(number, pool, least, most, drain_s), Done)
 
-    def pool_names(self) -> set[str]:
-        """The pools that the broker knows."""
-        return {pool.name for pool in self.status().pools}
-
-    def has_generic_pool(self) -> bool:
-        """Whether the home's own pool is there; one that ends, which has a bound of 0, is not."""
-        return any(pool.generic and pool.most for pool in self.status().pools)
+    def has_pool(self, name: str = "") -> bool:
+        """Whether the broker knows this pool; "": the home's own, unless it ends, so that its bound is 0."""
+        return any(p.name == name if name else p.generic and p.most for p in self.status().pools)

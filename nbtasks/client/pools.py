@@ -50,11 +50,8 @@ class Owner(Protocol):
     def resize(self, pool: str, least: int, most: int, drain_s: float) -> None:
         """Change the bounds of a pool; `most` = 0 ends it."""
 
-    def pool_names(self) -> set[str]:
-        """The pools that the broker knows."""
-
-    def has_generic_pool(self) -> bool:
-        """Whether the home's own pool is there."""
+    def has_pool(self, name: str = "") -> bool:
+        """Whether the broker knows this pool; "": the home's own."""
 
 
 class Pool:
@@ -134,7 +131,7 @@ def start(
     )
     pool = Pool(owner, name, pid)
     ends_s = time.monotonic() + HELLO_S
-    while name not in owner.pool_names():
+    while not owner.has_pool(name):
         if born(pid) is None or time.monotonic() > ends_s:
             raise NbtasksError(f"the pool did not start; its log ends:\n{_end_of(log_path)}")
         time.sleep(LOOK_S)
@@ -145,7 +142,7 @@ def set_generic(owner: Owner, least: int, most: int, kind: Kind = ORDINARY) -> N
     """Let the home's own pool have between `least` and `most` workers; see `Client.set_generic_pool`."""
     if not 0 <= least <= most:
         raise ValueError(f"{least}..{most} is not a range of workers")
-    if owner.has_generic_pool():
+    if owner.has_pool():
         if kind != ORDINARY:
             raise NbtasksError(
                 "this home's pool runs already, and what its workers are like cannot be changed: stop it by "

@@ -143,7 +143,7 @@ class NbtasksMagics(Magics):
         for line in views.damage_lines(status):
             print(line)
         is_said = arguments.workers is not None or any(kind.values())
-        if is_said or (most and not client.has_generic_pool()):
+        if is_said or (most and not client.has_pool()):
             client.set_generic_pool(least, most, **kind)
             print(pool_words(least, most))
 

@@ -71,7 +71,7 @@ class Card:
 
     def _show(self) -> None:
         """Everything is known that the first look needs. In the thread that displays: it opens the comm."""
-        self.face = self._make_face(self.kind, self._value(), self._on_message)
+        self.face = self._make_face(self.kind, self._value(), self.on_message)
 
     @property
     def model_id(self) -> str:
@@ -138,7 +138,7 @@ class Card:
 
     # -- buttons ------------------------------------------------------------------------------------------
 
-    def _on_message(self, content: dict[str, Any]) -> None:
+    def on_message(self, content: dict[str, Any]) -> None:
         token = content.get("token", "")
         is_known = isinstance(token, str) and any(token == answer["token"] for answer in self._answers)
         if not is_known or not token:

@@ -14,7 +14,12 @@ def text(name: str) -> str:
 
 def module(name: str) -> str:
     """The text of an ES module: what all share, then what is its own."""
-    return f"{_SHARED}\n{text(f'{name}.js')}"
+    return shared(text(f"{name}.js"))
+
+
+def shared(script: str) -> str:
+    """A module of somebody else's that uses what all share."""
+    return f"{_SHARED}\n{script}"
 
 
 _SHARED = "\n".join(text(name) for name in ("base.js", "output.js"))

@@ -371,6 +371,9 @@ class _Local:
     def keep(self, fate: Fate) -> None:
         """The runner keeps what it executes."""
 
+    def page_of(self, run: RunId) -> str:
+        return ""
+
     def fates(self, runs: Sequence[RunId]) -> list[Fate]:
         return [self._run(run)._fate for run in runs]
 

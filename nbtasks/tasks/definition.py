@@ -242,7 +242,7 @@ class Task(Described, Decorators, Generic[P, R_co]):
         fate = client.submit(spec, body, run, context.parent_id(), options.terms(self._options, time.time()))
         if fate.run != run.run:
             return Run.of_info(client.info(fate.run), client)  # somebody submitted it before
-        loglines.created(run.name or spec.name)
+        loglines.created(run.name or spec.name, page=client.page_of(run.run))
         return Run(run.run, run.name or spec.name, spec.key, spec.tags, run.parameters, client, fate)
 
     @overload

@@ -91,9 +91,12 @@ def leave_to_displays() -> Callable[[], None]:
     return take_back
 
 
-def created(name: str, number: int = 1) -> None:
+def created(name: str, number: int = 1, page: str = "") -> None:
+    """Runs were made; `page` is where a dashboard shows it."""
     logger, extra = logger_of("nbtasks.tasks"), {"shows_itself": True}
-    if number == 1:
+    if page:
+        logger.info("Created task run '%s'. View it in the UI at '%s'", name, page, extra=extra)
+    elif number == 1:
         logger.info("Created task run '%s'.", name, extra=extra)
     else:
         logger.info("Created %d task runs '%s'.", number, name, extra=extra)

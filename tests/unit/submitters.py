@@ -66,6 +66,9 @@ class MemorySubmitter:
                 made.append(run.run)
         return self.fates(made)
 
+    def page_of(self, run: RunId) -> str:
+        return ""
+
     def fates(self, runs: Sequence[RunId]) -> list[Fate]:
         found = [Fate(run) for run in runs]
         for fate in found:

@@ -40,11 +40,8 @@ class Owner:
         if not most:
             self.process.communicate(b"\n")
 
-    def pool_names(self) -> set[str]:
-        return {"p-1"}
-
-    def has_generic_pool(self) -> bool:
-        return False
+    def has_pool(self, name: str = "") -> bool:
+        return name == "p-1"
 
 
 def test_running_code_has_as_long_as_the_home_says_if_nobody_else_does(tmp_path: Path) -> None:

@@ -252,6 +252,10 @@ function makeDetail(model, clock) {
   message.dir = "auto";
   const attempts = make("div", "nbt-attempts", root);
   const id = make("div", "nbt-dim nbt-id", root);
+  const link = make("a", "", make("div", "", root));
+  link.textContent = "All about this run";
+  link.hidden = !model.addressOf; // a notebook has no page of it
+  link.target = "nbtasks-run";
   const tail = makeTail(root);
   const words = make("div", "nbt-dim", root);
 
@@ -270,6 +274,7 @@ function makeDetail(model, clock) {
       say(call, isThere ? told.call : "");
       say(message, isThere ? told.message : "");
       say(id, run);
+      if (model.addressOf) link.href = model.addressOf(run);
       keyed(attempts, (isThere && told.attempts) || [], (attempt) => attempt.number, () => make("div", "nbt-dim"), drawAttempt);
       tail.of(isThere ? told.call : run);
       tail.draw(isThere ? told.tail : null);
