@@ -67,8 +67,10 @@ check: $(STAMP)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 
+# An editable install puts nothing beside Jupyter's own files, so they are named here.
 lab: $(LAB_STAMP)
-	$(BIN)/python -m jupyterlab --notebook-dir notebooks
+	JUPYTER_CONFIG_PATH=$(CURDIR)/jupyter-config JUPYTER_PATH=$(CURDIR)/nbtasks/web \
+	    $(BIN)/python -m jupyterlab --notebook-dir notebooks
 
 bench: $(BENCH_STAMP)
 	$(BIN)/python -m tests.bench --output build/bench $(if $(AGAINST),--against $(AGAINST)) $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -174,3 +174,20 @@ def unload_ipython_extension(shell: Any) -> None:
     from nbtasks.jupyter import unload_ipython_extension as unload
 
     unload(shell)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    """How a Jupyter server finds its extension."""
+    return [{"module": "nbtasks"}]
+
+
+def _load_jupyter_server_extension(server: Any) -> None:
+    """What a Jupyter server does with it: serve the page of the home."""
+    from nbtasks.web.jupyter import load
+
+    load(server)
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Where JupyterLab and Notebook find theirs."""
+    return [{"src": "web/labextensions/nbtasks", "dest": "nbtasks"}]

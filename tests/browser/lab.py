@@ -20,6 +20,7 @@ import nbformat
 
 from tests.system.waiting import until
 
+ROOT = Path(__file__).parents[2]
 START_S = 120.0  # it is up after 2 s on a quiet machine
 END_S = 30.0  # it ends its kernels first
 CONFIG = {
@@ -75,6 +76,9 @@ class Lab:
             "JUPYTER_CONFIG_DIR": base / "c",
             "JUPYTER_DATA_DIR": base / "d",
             "JUPYTER_RUNTIME_DIR": base / "j",
+            # what an installation puts beside those of Jupyter: nbtasks' extensions
+            "JUPYTER_CONFIG_PATH": ROOT / "jupyter-config",
+            "JUPYTER_PATH": ROOT / "nbtasks" / "web",
         }
         # kernels are to behave as a user's do, and ipykernel keeps file descriptors uncaptured under pytest
         kept = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}

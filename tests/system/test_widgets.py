@@ -83,7 +83,7 @@ def test_a_run_is_followed_while_the_main_thread_is_busy(page: Page, client: Any
     Path(release).touch()
     until(lambda: states()[-1] == "Completed", "it is shown as completed")
 
-    assert client._link._observers == {}
+    assert not client._link._looks
     assert client._link._machine.observed == 0
 
 
@@ -216,6 +216,21 @@ def test_observers_agree_and_hear_nothing_after_they_closed(client: Any) -> None
     assert client.board().counts == {"COMPLETED": 2}
 
 
+def test_whoever_looks_hears_of_the_broker_that_somebody_else_started(client: Any) -> None:
+    seen: list[Board | None] = []
+    watching = nbtasks.Client(client.home, start=False)
+    watching.observe_board(seen.append)
+    until(lambda: seen, "the board is seen")
+
+    client.stop_broker()
+    until(lambda: seen[-1] is None, "it says that the broker is gone")
+    run = nbtasks.task(tasks.double).delay(1)
+
+    until(lambda: seen[-1] and seen[-1].rows, "the next broker's board is seen")
+    assert [row.run for row in seen[-1].rows] == [str(run.id)]  # type: ignore[union-attr]
+    watching.close()
+
+
 def test_whoever_looks_second_is_told_what_nothing_changes(client: Any) -> None:
     run = nbtasks.task(tasks.double).delay(1)
     boards: list[list[Board]] = [[], []]
@@ -303,7 +318,7 @@ def test_a_kernel_shows_a_run_a_list_and_the_board_three_ways(notebook: Notebook
         "Board of 3 runs: 3 pending",
     ]
     for data in shown:
-        assert set(data) == {"text/plain", "text/html", widgets.VIEW}
+        assert set(data) == {"text/plain", "text/html", widgets.VIEW, widgets.CARD}
 
 
 def test_a_widget_is_written_while_its_cell_is_busy(notebook: Notebook) -> None:
@@ -350,8 +365,8 @@ def test_unloading_closes_the_widgets(notebook: Notebook) -> None:
 
     notebook.run("%unload_ext nbtasks")
 
-    left = "card.is_closed, card.is_watching, deck._deck, card.client._link._observers"
-    assert notebook.shown(left)["text/plain"] == "(True, False, [], {})"
+    left = "card.is_closed, card.is_watching, deck._deck, len(card.client._link._looks)"
+    assert notebook.shown(left)["text/plain"] == "(True, False, [], 0)"
 
 
 def test_a_tool_that_executes_notebooks_keeps_text_and_html(home: Path) -> None:

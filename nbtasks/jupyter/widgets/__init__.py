@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from nbtasks.client import Client
 from nbtasks.errors import NbtasksError
+from nbtasks.live.homes import digest
 from nbtasks.run import Run
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 VIEW = "application/vnd.jupyter.widget-view+json"
+CARD = "application/vnd.nbtasks.card+json"  # for our extension of JupyterLab, once the model is gone
 
 
 def is_live(shell: InteractiveShell | None, variables: Mapping[str, str] = os.environ) -> bool:
@@ -73,4 +75,5 @@ def _view(kind: str, client: Client, subject: Any) -> dict[str, Any]:
         return {}  # nothing can be heard of it now
     if card is None:
         return {}
-    return {VIEW: {"version_major": 2, "version_minor": 0, "model_id": card.model_id}}
+    told = {"kind": kind, "home": digest(client.home), **({"run": subject._run} if kind == "run" else {})}
+    return {VIEW: {"version_major": 2, "version_minor": 0, "model_id": card.model_id}, CARD: told}
