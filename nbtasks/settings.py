@@ -17,6 +17,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the owner of a home may set; durations in seconds, sizes in bytes."""
 
     queue_limit: int = 200_000  # live runs; more are refused with QueueFull
+    start_broker: bool = (
+        True  # tasks and runs start a broker that is not there; `connect()` does as it is told
+    )
     idle_stop_s: float = 900.0  # without clients and live runs, pools that do not stay end, then the broker
     drain_s: float = 30.0  # for running code when a broker or a pool is asked to stop
     durability: Literal["process", "power"] = "process"  # recorded runs survive kill -9, or a power cut too

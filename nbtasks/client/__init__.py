@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from nbtasks import settings
 from nbtasks.client.client import Client
 from nbtasks.client.pools import Pool
 from nbtasks.client.status import PoolStatus, Status, WorkerStatus
@@ -38,9 +39,13 @@ _defaults: dict[str, Client] = {}
 
 
 def default_client() -> Client:
-    """The client of this process for the home that `NBTASKS_HOME` names now; opened when it is used."""
+    """The client of this process for the home that `NBTASKS_HOME` names now; opened when it is used.
+
+    It starts a broker that is not there if the home's setting `start_broker` says so.
+    """
     home = os.environ.get("NBTASKS_HOME", "")
     found = _defaults.get(home)
     if found is None:
-        found = _defaults.setdefault(home, Client())
+        starts = settings.load(settings.home_path()).start_broker
+        found = _defaults.setdefault(home, Client(start=starts))
     return found

@@ -99,6 +99,18 @@ def test_a_client_that_may_not_start_a_broker_says_so_when_it_dies(client: Any, 
             double.delay(1)
 
 
+def test_a_task_starts_no_broker_where_the_home_says_so(home: Path) -> None:
+    home.mkdir(mode=0o700)
+    (home / "settings.toml").write_text("start_broker = false\n")
+
+    with pytest.raises(nbtasks.BrokerUnavailable, match="nbtasks broker start"):
+        double.delay(1)
+    nbtasks.connect(home).close()
+    run = double.delay(1)
+
+    assert [found.id for found in nbtasks.runs()] == [run.id]
+
+
 @pytest.mark.feature("D2")
 def test_a_broker_that_does_not_answer_makes_a_submit_unknown_and_the_error_names_the_run(
     client: Any, monkeypatch: pytest.MonkeyPatch
