@@ -35,3 +35,12 @@ def test_every_make_target_that_is_named_exists() -> None:
 
     assert named <= targets
     assert {"demo", "test", "lab", "check", "sim", "fresh"} <= named
+
+
+def test_the_web_server_is_that_of_the_example() -> None:
+    [shown] = blocks("py")
+    example = ROOT / "examples" / "web_app"
+    has = {line for name in ("tasks.py", "api.py") for line in (example / name).read_text().splitlines()}
+    new = {line for line in shown.splitlines() if not line.startswith("# ")} - has
+
+    assert new == {"    ..."}
