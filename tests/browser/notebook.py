@@ -199,6 +199,9 @@ class Notebook:
         expect(self.page.locator(".jp-Dialog")).to_have_count(0)
         self.wait_for_kernel()
 
+    def shut_kernel_down(self) -> None:
+        self.page.evaluate("() => jupyterapp.commands.execute('notebook:shutdown-kernel')")
+
     def tab_to(self, target: Locator) -> None:
         """Press Tab until `target` has the focus."""
         for _ in range(TABS_MAX):

@@ -52,11 +52,42 @@ def test_a_result_is_collected_by_a_kernel_that_was_restarted(notebook: Notebook
     notebook.save()
     notebook.restart_kernel()
     assert {"text/plain", "text/html"} <= set(cell.outputs()[-1]["data"])
-    expect(cell.output).to_contain_text("waiting for restarted")
-    expect(cell.output.get_by_text("The kernel that showed this is gone")).to_be_visible()
-    expect(cell.button("Cancel")).to_have_count(0)
     lab.touch("restarted")
 
     notebook.run("%load_ext nbtasks\nimport nbtasks")
     assert notebook.run(f"nbtasks.get_run('{run}').result()").text() == "'restarted came'"
     assert "waiting for restarted" in notebook.run(f"%nbtasks logs {run}").text()
+
+
+@pytest.mark.feature("N4", "N5")
+def test_a_run_is_watched_on_without_the_kernel_that_showed_it(notebook: Notebook, lab: Lab) -> None:
+    notebook.run(START)
+    cell = notebook.run("run = hold.delay('orphaned')\nrun")
+    expect(cell.run_view("hold")).to_have_attribute("data-state", "RUNNING")
+    notebook.save()
+
+    notebook.restart_kernel()
+    expect(cell.output.locator("[data-nbtasks=run]")).to_have_count(1)
+    expect(cell.output.get_by_text("The kernel that showed this is gone")).to_be_hidden()
+    notebook.load()
+
+    expect(cell.run_view("hold")).to_have_attribute("data-state", "RUNNING")
+    expect(cell.output.get_by_text("Error displaying widget")).to_have_count(0)
+    cell.button("Cancel").click()
+    expect(cell.run_view("hold")).to_have_attribute("data-state", "CANCELLED")
+    lab.touch("orphaned")
+    cell.button("Rerun").click()
+    expect(cell.run_view("hold")).to_have_attribute("data-state", "COMPLETED")
+    expect(cell.run_view("hold")).to_contain_text("returned 'orphaned came'")
+
+
+@pytest.mark.feature("N4", "N5")
+def test_a_run_is_watched_on_after_its_kernel_was_shut_down(notebook: Notebook, lab: Lab) -> None:
+    notebook.run(START)
+    cell = notebook.run("run = hold.delay('left')\nrun")
+    expect(cell.run_view("hold")).to_have_attribute("data-state", "RUNNING")
+
+    notebook.shut_kernel_down()
+    lab.touch("left")
+
+    expect(cell.run_view("hold")).to_have_attribute("data-state", "COMPLETED")

@@ -126,7 +126,11 @@ function makePart(parent, title) {
   const root = make("section", "nbp-part", parent);
   root.hidden = true;
   say(make("h2", "", root), title);
-  return make("div", "nbp-scroller", root);
+  const scroller = make("div", "nbp-scroller", root);
+  scroller.tabIndex = 0; // what scrolls must be reached by keyboard
+  scroller.setAttribute("role", "group");
+  scroller.setAttribute("aria-label", title);
+  return scroller;
 }
 
 /** Put rows into a part as a table; without rows it is not there. */

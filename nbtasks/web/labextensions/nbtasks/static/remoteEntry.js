@@ -119,7 +119,6 @@
       async renderModel(model) {
         this.model = model;
         this.told = model.data[CARD];
-        this.views = []; // renderers of ipywidgets, the last of which may get the view
         this.still = rendermime.createRenderer("text/html", model);
         this.places = {};
         for (const which of ["still", "server", "widget"]) {
@@ -138,10 +137,10 @@
 
       /** Have ipywidgets draw it. One that was made before a notebook had its models waits for ever. */
       tryView(times) {
-        const view = rendermime.createRenderer(VIEW, this.model);
-        this.views.push(view);
+        this.leaveView();
+        const view = (this.view = rendermime.createRenderer(VIEW, this.model));
         this.places.widget.append(view.node);
-        void view.renderModel(this.model);
+        view.renderModel(this.model).catch(() => {}); // it was left meanwhile
         this.timer = setTimeout(() => {
           if (!view.node.textContent.startsWith("Loading")) return;
           if (times < VIEWS_MAX) this.tryView(times + 1);
@@ -174,22 +173,21 @@
 
       show(which) {
         for (const [name, place] of Object.entries(this.places)) place.hidden = name !== which;
-        if (which === "server") this.leaveViews();
+        if (which === "server") this.leaveView();
       }
 
-      leaveViews() {
-        this.watch.disconnect();
+      leaveView() {
         clearTimeout(this.timer);
-        for (const view of this.views.splice(0)) {
-          view.node.remove();
-          view.dispose();
-        }
+        this.view?.node.remove();
+        this.view?.dispose();
+        this.view = undefined;
       }
 
       dispose() {
         if (this.isDisposed) return;
         lost.disconnect(this.onLost, this);
-        this.leaveViews();
+        this.watch.disconnect();
+        this.leaveView();
         this.stop?.();
         this.still.dispose();
         super.dispose();
