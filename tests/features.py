@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-ROWS = {"T": 18, "D": 11, "R": 7, "W": 9, "N": 8}  # letter -> how many rows
+ROWS = {"T": 18, "D": 11, "R": 7, "W": 9, "N": 8, "S": 6}  # letter -> how many rows
 FEATURES = [f"{letter}{number}" for letter, rows in ROWS.items() for number in range(1, rows + 1)]
 PROPERTY = "nbtasks feature"
 

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.timeout(4 * HANG_MS / 1000)
 SIDEBAR = '.jp-SideBar [data-id="nbtasks-side"]'
 
 
+@pytest.mark.feature("S5")
 def test_the_board_is_in_the_sidebar_and_opens_from_the_launcher(notebook: Notebook, lab: Lab) -> None:
     page = notebook.page
     page.locator(SIDEBAR).click()

@@ -74,6 +74,7 @@ def violations(page: Page) -> list[str]:
     return [f"{each['id']}: {each['help']} ({each['nodes'][0]['html']})" for each in found]
 
 
+@pytest.mark.feature("S1", "S2")
 def test_a_run_is_followed_from_the_board_to_its_page(
     page: Page, dashboard: Dashboard, tmp_path: Path
 ) -> None:

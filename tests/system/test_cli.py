@@ -103,6 +103,7 @@ def test_status_names_broker_pool_and_workers(client: Any, workers: Any) -> None
     assert re.search(rf"^pool    pid {workers.pid}, \d of 2 workers, any task$", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.feature("S3")
 def test_runs_are_listed_as_table_ids_and_json(client: Any, workers: Any) -> None:
     said, failed = speak.delay("hello"), fail.delay()
     said.wait(HANG_S)

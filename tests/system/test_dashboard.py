@@ -172,6 +172,7 @@ def test_the_api_tells_what_the_command_line_tells(dashboard: Dashboard, home: P
     assert [state["state"] for state in record["history"]] == ["Pending", "Running", "Completed"]
 
 
+@pytest.mark.feature("S1")
 def test_a_run_is_cancelled_and_called_again_and_its_output_read(
     dashboard: Dashboard, tmp_path: Path
 ) -> None:
@@ -297,6 +298,7 @@ def test_the_board_tells_of_new_runs_and_nonsense_changes_nothing(dashboard: Das
 # -- the command --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("S2")
 def test_delay_says_where_the_page_of_the_run_is_while_there_is_one(
     dashboard: Dashboard, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

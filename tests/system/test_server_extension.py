@@ -138,6 +138,7 @@ def test_a_server_without_a_broker_says_so_and_starts_none(server: Server) -> No
     assert "problem" in asyncio.run(connected(server, server.token))
 
 
+@pytest.mark.feature("S1")
 def test_the_runs_of_the_home_are_told(server: Server) -> None:
     with nbtasks.connect() as client:
         client.start_workers(1)

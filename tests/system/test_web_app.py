@@ -156,6 +156,7 @@ def script(place: Path, path: str = PATH) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the script needs curl")
+@pytest.mark.feature("S4")
 def test_the_script_ends_well_and_prints_both_logs(home: Path, tmp_path: Path) -> None:
     done = script(tmp_path)
 
