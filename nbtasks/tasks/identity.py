@@ -44,6 +44,8 @@ def source_digest(function: Callable[..., Any]) -> str:
     try:
         source = inspect.getsource(inspect.unwrap(function))
     except (OSError, TypeError, ValueError):
+        source = getattr(function, "source", "")  # a cell and a notebook have it themselves
+    if not isinstance(source, str) or not source:
         return ""
     return hashlib.blake2b(source.encode("utf-8", "replace"), digest_size=6).hexdigest()
 

@@ -17,6 +17,7 @@ import pytest
 
 import nbtasks
 from nbtasks import pickling
+from nbtasks.cell.execution import Cell
 from nbtasks.core.payload import Payload
 from nbtasks.errors import NotPicklable, ResultCorrupt, ValueTooLarge
 from nbtasks.tasks.identity import source_digest
@@ -73,6 +74,13 @@ def test_the_digest_of_its_source_is_the_same_where_it_arrives() -> None:
     found = source_digest(pickling.load_function(code))
 
     assert found == there != ""
+
+
+def test_a_cell_has_a_source_for_caches_like_a_function() -> None:
+    first, same, other = (Cell(source, "<cell>") for source in ("x = 1", "x = 1", "x = 2"))
+
+    assert source_digest(first)
+    assert source_digest(first) == source_digest(same) != source_digest(other)
 
 
 def test_a_newer_cell_under_the_same_name_replaces_the_source() -> None:
