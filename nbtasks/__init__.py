@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         CancelledRun,
         CrashedRun,
         Detached,
+        FailedCell,
         FailedRun,
         NbtasksError,
         NotPicklable,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         VersionMismatch,
         WouldDeadlock,
     )
+    from nbtasks.notebooks import ExecutedNotebook, notebook_task
     from nbtasks.pickling import allow_failure, quote
     from nbtasks.run import Run, RunList, as_completed, get_run, runs, wait
     from nbtasks.runners import ThreadPoolTaskRunner
@@ -64,6 +66,8 @@ __all__ = [
     "CrashedRun",
     "DaskTaskRunner",
     "Detached",
+    "ExecutedNotebook",
+    "FailedCell",
     "FailedRun",
     "NbtasksError",
     "NotPicklable",
@@ -96,6 +100,7 @@ __all__ = [
     "limit",
     "limits",
     "load_ipython_extension",
+    "notebook_task",
     "progress",
     "quote",
     "rate_limit",
@@ -113,6 +118,7 @@ __all__ = [
 _MODULES = {"cache_policies", "states", "testing"}
 _PARTS = {
     "client": {"Client", "Pool", "connect"},
+    "notebooks": {"ExecutedNotebook", "notebook_task"},
     "pickling": {"allow_failure", "quote"},
     "run": {"Run", "RunList", "as_completed", "get_run", "runs", "wait"},
     "runners": {"ThreadPoolTaskRunner"},

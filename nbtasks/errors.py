@@ -6,12 +6,15 @@ tell the caller what happened, what was expected and what to do.
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "BlobCorrupt",
     "BrokerUnavailable",
     "CancelledRun",
     "CrashedRun",
     "Detached",
+    "FailedCell",
     "FailedRun",
     "IllegalMove",
     "NbtasksError",
@@ -120,6 +123,35 @@ class FailedRun(NbtasksError):
     The message is that of the exception, and says why it is not the exception itself; the traceback is its
     cause.
     """
+
+
+class FailedCell(FailedRun):
+    """A cell of a notebook task raised, or its kernel died.
+
+    The exception itself is in the kernel; the message is its name and text, and says which cell it was.
+
+    Attributes
+    ----------
+    notebook
+        The `ExecutedNotebook` up to there; None if it was too large to travel.
+    ename, evalue
+        Name and text of the exception; the name is "" if the kernel died.
+    traceback
+        The lines that the cell shows, with colours.
+    """
+
+    notebook: Any = None
+
+    def __init__(self, message: str, notebook: Any, ename: str, evalue: str, traceback: list[str]) -> None:
+        super().__init__(message)
+        self.notebook = notebook
+        self.ename = ename
+        self.evalue = evalue
+        self.traceback = traceback
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython asks for it
+        return [*self.traceback, f"{type(self).__name__}: {self}"]
 
 
 class ResultCorrupt(NbtasksError):

@@ -26,6 +26,9 @@ Dump = Callable[[Any], object]  # raises if its argument cannot be pickled
 class Described(str):
     """What is shown of a value that is not there any more, or not yet."""
 
+    def __repr__(self) -> str:
+        return str(self)
+
 
 def safe_repr(value: Any) -> str:
     """What may be shown of an argument: plain values cut in the middle, of others type and shape.

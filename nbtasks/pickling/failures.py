@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 from nbtasks.core.codec import VALUE_BYTES_MAX
-from nbtasks.errors import FailedRun, ResultCorrupt
+from nbtasks.errors import FailedCell, FailedRun, ResultCorrupt
 from nbtasks.pickling import exceptions
 from nbtasks.pickling.blame import line_of, safe_repr
 from nbtasks.pickling.values import PROTOCOL, dumps
@@ -32,15 +32,21 @@ def dump_failure(error: BaseException) -> bytes:
     Attributes that cannot be pickled are left out, or None if its message needs them; a member of a group
     that does not survive the way is a `FailedRun` in it.
     """
-    try:
-        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    except Exception:
-        text = f"{type(error).__name__}: (its traceback cannot be shown)\n"
+    text = _traceback_of(error)
     if len(text) > TRACEBACK_CHARACTERS_MAX:
         half = TRACEBACK_CHARACTERS_MAX // 2
         text = f"{text[:half]}\n…\n{text[-half:]}"
     inner, line = _travelling(error)
     return pickle.dumps((inner, text, line), PROTOCOL)
+
+
+def _traceback_of(error: BaseException) -> str:
+    if isinstance(error, FailedCell) and isinstance(error.__cause__, RemoteTraceback):
+        return error.__cause__.text  # that of the cell; around it is only our code
+    try:
+        return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception:
+        return f"{type(error).__name__}: (its traceback cannot be shown)\n"
 
 
 def load_failure(body: bytes) -> BaseException:

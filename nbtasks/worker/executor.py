@@ -48,7 +48,8 @@ ROOM_PAUSE_S = 0.5  # between two looks whether the disk has room again
 ASYNC_PAUSE_S = 0.01  # between two looks of an async generator whether its values were read
 _UNFINISHED = (CoroutineType, AsyncGeneratorType, GeneratorType)
 # frames of these come before those of the user's code
-_OWN_FOLDERS = tuple(str(Path(__file__).parent.with_name(name)) + os.sep for name in ("worker", "cell"))
+_OWN_PARTS = ("worker", "cell", "notebooks")
+_OWN_FOLDERS = tuple(str(Path(__file__).parent.with_name(part)) + os.sep for part in _OWN_PARTS)
 
 
 class Executor:
@@ -270,8 +271,7 @@ class Executor:
 
     def _error_output(self, error: BaseException) -> dict[str, Any]:
         try:
-            lines = self._shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
-            text = "\n".join(lines)
+            text = "\n".join(self._traceback(error))
         except Exception:
             text = _one_line(error)
         if len(text) > TRACEBACK_CHARACTERS_MAX:
@@ -279,6 +279,12 @@ class Executor:
             text = f"{text[:half]}\n…\n{text[-half:]}"
         name, _, value = _one_line(error).partition(": ")
         return {"output_type": "error", "ename": name, "evalue": value, "traceback": text.split("\n")}
+
+    def _traceback(self, error: BaseException) -> list[str]:
+        if (render := getattr(error, "_render_traceback_", None)) is not None:
+            return list(render())  # as IPython does
+        lines = self._shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+        return list(lines)
 
     def _flush_streams(self) -> None:
         """Push what Python and C keep in buffers of descriptors 1 and 2 into the spool."""
