@@ -63,6 +63,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.feature("S6")
 def test_a_run_is_given_parameters_and_its_output_comes_as_the_cells_go(
     client: Client, workers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
