@@ -288,6 +288,13 @@ class Attempts:
             else:
                 self.requeue(record, now)
 
+    def orphaned(self, record: RunRecord, now: Now) -> None:
+        """No worker is known that holds it: the journal is a copy, and its workers stayed where they were."""
+        if record.started:
+            self._conclude(record, policy.DIED, "its worker is not known here", b"", now.unix_s, now)
+        else:
+            self.requeue(record, now)
+
     def _keep_last_words(self, record: RunRecord, exited: Exited) -> None:
         running = any((h.run, h.attempt) == (record.run, record.attempt) and not h.ended for h in exited.held)
         if exited.last_words and running:

@@ -188,6 +188,7 @@ class Broker:
         self._ledger.restore(records, counts, last_seq)
         self._presence.restore(peers)
         self._slots.restore(limits, holdings)
+        orphans: list[RunRecord] = []
         for record in list(self._ledger.runs.values()):
             if record.is_final:
                 continue  # it needs one that came before and did not complete
@@ -200,9 +201,11 @@ class Broker:
                 seat.unacked.add(record.run)
                 self._attempts.resume_stop(record, now)
             elif record.worker:
-                self._attempts.requeue(record, now)
+                orphans.append(record)
             else:
                 self._attempts.admit(record, now)
+        for record in orphans:  # when all are known that may wait for them
+            self._attempts.orphaned(record, now)
         self._presence.size_pools(now)
 
     # -- inputs ----------------------------------------------------------------------------------------

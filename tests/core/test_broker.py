@@ -12,7 +12,7 @@ from nbtasks.core import messages as m
 from nbtasks.core.broker import Broker, Limits
 from nbtasks.core.records import Send, Signal, WorkerRecord
 from nbtasks.core.states import State
-from tests.core.given import HELLO_WORKER, ROOM, Desk, at, desk, finished, kept, promised, submit
+from tests.core.given import HELLO_WORKER, ROOM, SPEC, Desk, at, desk, finished, kept, promised, submit
 
 # -- submits ------------------------------------------------------------------------------------------
 
@@ -551,14 +551,15 @@ def test_last_words_are_kept_as_output() -> None:
 # -- a new broker -------------------------------------------------------------------------------------
 
 
-def restored(former: Desk) -> Desk:
+def restored(former: Desk, *, knows_workers: bool = True) -> Desk:
     """Another broker on the table of the former one."""
     broker = Desk(boot="second")
     broker.rows.update({run: copy(row) for run, row in former.rows.items()})
     live = [row for row in broker.rows.values() if not row.is_final]
     worker = WorkerRecord("w-1", "p-1", 7, 1.0, "here", "3.11", "/marker", None)
     counts = {str(row.state.type): 1 for row in live}
-    broker.broker.restore(live, [worker], counts, last_seq=len(broker.rows), now=at(10))
+    workers = [worker] if knows_workers else []
+    broker.broker.restore(live, workers, counts, last_seq=len(broker.rows), now=at(10))
     return broker
 
 
@@ -585,6 +586,33 @@ def test_a_new_broker_gives_numbers_that_no_other_run_has() -> None:
     broker.with_run("s")
 
     assert broker.rows["s"].seq == 2
+
+
+def test_in_a_copy_what_had_started_crashed_and_who_waits_for_it_is_told() -> None:
+    waits = m.Submit("b-s", SPEC, b"code", (m.NewRun("s", b"args", needs=(m.Need("r"),)),))
+    former = desk().with_started("r")
+    former.hears("c-1", waits)
+
+    broker = restored(former, knows_workers=False)
+    broker.passes(10.0)
+
+    assert (broker.state("r"), broker.rows["r"].message) == (State.CRASHED, "its worker is not known here")
+    assert broker.state("s") is State.UPSTREAM_FAILED
+
+
+def test_in_a_copy_what_had_started_runs_again_only_if_it_may() -> None:
+    broker = restored(desk().with_started("r", crash_retries=1), knows_workers=False)
+    broker.passes(10.0)
+
+    assert (broker.state("r"), broker.rows["r"].worker) == (State.RETRYING, "")
+
+
+def test_in_a_copy_what_had_not_started_waits_again() -> None:
+    broker = restored(desk().with_run("r"), knows_workers=False)
+    broker.passes(10.0)
+
+    assert (broker.state("r"), broker.rows["r"].worker) == (State.PENDING, "")
+    assert broker.rows["r"].attempts == ()
 
 
 # -- pools, and the end -------------------------------------------------------------------------------
