@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from nbtasks import details, views
+from nbtasks import details, housekeeping, views
 from nbtasks.client import Client, connect, pools
 from nbtasks.client.pools import serve_limit
 from nbtasks.context import Served
@@ -397,6 +397,9 @@ def prune(home: str, older_than: float | None, larger_than: int | None, dry_run:
     older_s = None if older_than is None else older_than * views.DAY_S
     with connect(home, start=False) as client:
         click.echo(views.pruned_text(*client.prune(older_s, larger_than, dry_run), dry_run))
+
+
+main.add_command(housekeeping.backup)
 
 
 def find(client: Client, text: str) -> Run:

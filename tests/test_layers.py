@@ -41,6 +41,7 @@ LAYERS: dict[str, int] = {
     "views": 5,
     "details": 5,
     "cli": 5,
+    "housekeeping": 5,
     "__main__": 6,
     "console": 5,
     "testing": 5,
@@ -57,14 +58,15 @@ WITHIN: dict[str, set[str]] = {
     "run": {"context"},
     "cell": {"run", "context", "tasks"},
     "notebooks": {"context", "tasks"},
-    "cli": {"console", "details", "views", "web"},
+    "cli": {"console", "details", "housekeeping", "views", "web"},
+    "housekeeping": {"views"},
     "details": {"views"},
     "jupyter": {"live", "views"},
     "live": {"views"},
     "web": {"details", "live", "views"},
 }
 # The journal's own files within the broker.
-JOURNAL = ("store", "opening", "restoring", "queries", "reader", "upkeep")
+JOURNAL = ("store", "opening", "restoring", "queries", "reader", "upkeep", "copying")
 # One door per outside thing: who may import it.
 DOORS: dict[str, tuple[str, ...]] = {
     "zmq": ("wire",),
@@ -78,9 +80,9 @@ DOORS: dict[str, tuple[str, ...]] = {
     "IPython": ("worker", "jupyter"),
     "anywidget": ("jupyter",),
     "ipywidgets": ("jupyter",),
-    "click": ("cli",),
+    "click": ("cli", "housekeeping"),
     "distributed": ("runners",),
-    "rich": ("cli",),
+    "rich": ("cli", "housekeeping"),
     "tornado": ("jupyter", "web", "worker"),
     "jupyter_server": ("web.jupyter",),
 }

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from nbtasks.core.messages import RunId
 from nbtasks.wire import private
 
 Rows = list[tuple[str, Sequence[Sequence[Any]]]]  # name of a statement, and what it is executed with
@@ -62,6 +63,11 @@ def left(path: Path) -> Note | None:
         return None
     after, rows = _decode(body)
     return Note(after, list(rows))
+
+
+def runs_of(note: Note) -> set[RunId]:
+    """The runs that it records."""
+    return {row[1] for name, rows in note.rows if name == "run" for row in rows}
 
 
 class Redo:

@@ -1,9 +1,9 @@
 """The journal: one SQLite file, one connection that writes, one transaction per pass of the broker's loop.
 
-Nobody but the broker opens the file. What a pass records is safe before anything is said of it, either
-committed or in the redo log, from which it is committed afterwards. A commit that fails ends the broker; a
-restart is reading the table. What can wait is read by `reader`, in a thread of its own; read here is only
-what a push or a submit cannot go on without.
+Nobody but the broker writes the file; a backup reads it from a process of its own. What a pass records is
+safe before anything is said of it, either committed or in the redo log, from which it is committed
+afterwards. A commit that fails ends the broker; a restart is reading the table. What can wait is read by
+`reader`, in a thread of its own; read here is only what a push or a submit cannot go on without.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from nbtasks.wire.private import private_dir
 
 Buffer = bytes | bytearray | memoryview
 
+FOLDER = "blobs"
 ALIGNMENT = 64
 TEMPORARY = ".new-"  # names of blobs that are being written begin so
 ORPHAN_S = 3600.0  # a file that nothing refers to is younger while its message may be under way
@@ -47,7 +48,7 @@ _NAME = re.compile(r"([0-9a-f-]{36})\.(\d{1,9})\.(\d{1,9})")
 _WRITE_BYTES_MAX = 2**30  # at once; the kernel takes no more than 2 GiB
 _PARTS_MAX = 512  # at once; below every system's IOV_MAX
 _mappings: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
-_REFERENCE = b"\x00blob "  # no pickle begins so
+REFERENCE = b"\x00blob "  # no pickle begins so
 REFERENCE_BYTES_MAX = 256  # of a payload that stands for a blob
 
 
@@ -60,15 +61,15 @@ class Reference(msgspec.Struct, frozen=True):
 
 def encoded(reference: Reference) -> bytes:
     """The payload that stands for a blob."""
-    return _REFERENCE + msgspec.json.encode(reference)
+    return REFERENCE + msgspec.json.encode(reference)
 
 
 def reference_of(payload: bytes) -> Reference | None:
     """The blob that a payload stands for; None if it is the value itself."""
-    if not payload.startswith(_REFERENCE):
+    if not payload.startswith(REFERENCE):
         return None
     try:
-        return msgspec.json.decode(payload[len(_REFERENCE) :], type=Reference)
+        return msgspec.json.decode(payload[len(REFERENCE) :], type=Reference)
     except msgspec.MsgspecError as error:
         raise BlobCorrupt(f"a payload refers to a blob in words that cannot be read: {error}") from None
 
@@ -89,7 +90,7 @@ class Blobs:
     """
 
     def __init__(self, home: Path, syncs: bool = False) -> None:
-        self._folder = home / "blobs"
+        self._folder = home / FOLDER
         self._syncs = syncs
         self._is_there = False
 
