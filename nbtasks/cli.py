@@ -400,6 +400,7 @@ def prune(home: str, older_than: float | None, larger_than: int | None, dry_run:
 
 
 main.add_command(housekeeping.backup)
+main.add_command(housekeeping.doctor)
 
 
 def find(client: Client, text: str) -> Run:

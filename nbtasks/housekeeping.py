@@ -6,21 +6,29 @@ tell.
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 
 import click
 import msgspec
 
 from nbtasks import views
+from nbtasks.client import connect
 from nbtasks.core.backup import Made, NotMade, Progress, Word
-from nbtasks.errors import NbtasksError
+from nbtasks.core.checkup import Finding
+from nbtasks.errors import BrokerUnavailable, NbtasksError
+from nbtasks.wire import lock
 from nbtasks.wire.process import child_environment, python_command
 
+PACKAGES = ("nbtasks", "pyzmq", "ipykernel")  # whose versions are told
 BAR_AFTER_S = 1.0  # what takes no longer shows no progress
 
 _decode = msgspec.json.Decoder(Word).decode
@@ -50,6 +58,56 @@ def backup(home: str, dest: Path) -> None:
         f"backed up {views.many(made.runs, 'run')} and {views.many(made.blobs, 'blob')}, "
         f"{made.bytes:,} bytes, to {dest}"
     )
+
+
+@click.command()
+@click.option("--verify", is_flag=True, help="Also read large values; in a backup, compare their hashes.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+@click.pass_obj
+def doctor(home: str, verify: bool, output: str) -> None:
+    """Look whether the home is well: versions, broker, modes, room, journal, large values; exit 1 if not.
+
+    Nothing is changed. With -o json one object: home, is_well, findings (name, is_well, text).
+    """
+    found = []
+    for one in _examined(home, verify):
+        found.append(one)
+        if output == "text":
+            click.echo(f"{'✓' if one.is_well else '✗'} {one.name:<9} {one.text}")
+    is_well = all(one.is_well for one in found)
+    if output == "json":
+        click.echo(
+            json.dumps(
+                {"home": home, "is_well": is_well, "findings": [msgspec.to_builtins(one) for one in found]},
+                indent=2,
+            )
+        )
+    sys.exit(0 if is_well else 1)
+
+
+def _examined(home: str, verify: bool) -> Iterator[Finding]:
+    versions = [f"{name} {version(name)}" for name in PACKAGES]
+    yield Finding("versions", True, ", ".join([*versions, f"Python {platform.python_version()}"]))
+    yield _broker(home)
+    command = python_command("nbtasks.broker.doctor", "--home", home, *(["--verify"] if verify else []))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=child_environment(home)) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield msgspec.json.decode(line, type=Finding)
+    if process.returncode:
+        yield Finding("doctor", False, f"its process ended with status {process.returncode}")
+
+
+def _broker(home: str) -> Finding:
+    owner = lock.owner(home)
+    if owner is None:
+        return Finding("broker", True, "none runs")
+    try:
+        with connect(home, start=False) as client:
+            client.status()
+    except (BrokerUnavailable, TimeoutError) as error:
+        return Finding("broker", False, f"pid {owner.pid} does not answer: {error}")
+    return Finding("broker", True, f"pid {owner.pid} answers")
 
 
 def _copied(home: str, dest: Path) -> Made:

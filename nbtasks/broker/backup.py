@@ -26,7 +26,7 @@ from typing import NamedTuple, NoReturn
 import msgspec
 
 from nbtasks.broker import copying, redo
-from nbtasks.broker.copying import Copied, CopyError
+from nbtasks.broker.copying import Contents, CopyError
 from nbtasks.broker.opening import NewerSchema
 from nbtasks.core.backup import MANIFEST, Kept, Made, Manifest, NotMade, Progress, Word, is_complete
 from nbtasks.core.version import VERSION
@@ -127,10 +127,10 @@ class Copy:
             self._place / JOURNAL,
             lambda done, total: self._say("journal, pages", done, total),
         )
-        with closing(Copied(self._place / JOURNAL)) as copied:
+        with closing(Contents(self._place / JOURNAL)) as copied:
             return self._understood(copied)
 
-    def _understood(self, copied: Copied) -> _Rows:
+    def _understood(self, copied: Contents) -> _Rows:
         found = list(copied.references())
         noted: set[str] = set()
         with suppress(ValueError, msgspec.MsgspecError):  # another version's broker wrote it and will read it

@@ -1,6 +1,6 @@
-"""The journal copied while its broker writes it, and what the copy needs besides.
+"""The journal seen from outside its broker: copied while that writes it, checked, and asked what it names.
 
-The copy is what was committed at one moment: a read transaction holds it for as long as the pages take.
+A copy is what was committed at one moment: a read transaction holds it for as long as the pages take.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from nbtasks.broker import opening, schema
 from nbtasks.broker.opening import NewerSchema
 from nbtasks.broker.redo import Note
 from nbtasks.core.messages import RunId
+from nbtasks.errors import BlobCorrupt
 from nbtasks.wire.blobs import REFERENCE, REFERENCE_BYTES_MAX, Reference, reference_of
 
 CopyError = sqlite3.Error  # for callers
@@ -61,14 +62,23 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None)
 
 
-class Copied:
-    """A copy of a journal that is not used by any broker."""
+class Contents:
+    """What is committed in a journal, or in a copy of one; raises `CopyError` where it cannot be read."""
 
     def __init__(self, path: Path) -> None:
-        self._db = _connect(path)
+        self._db = opening.open_beside(path)
 
     def close(self) -> None:
         self._db.close()
+
+    def schema(self) -> int:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
+    def check(self) -> None:
+        """Read every page."""
+        for (table,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            opening.check(self._db, table)  # one transaction each, so that the log may be moved in between
 
     def count(self) -> int:
         """How many runs are in it."""
@@ -82,9 +92,8 @@ class Copied:
 
     def is_followed_by(self, note: Note) -> bool:
         """Whether `note` holds the transaction that comes next."""
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
         row = None
-        if version >= _MARKED_SINCE:
+        if self.schema() >= _MARKED_SINCE:
             row = self._db.execute("SELECT at FROM mark WHERE name = 'written'").fetchone()
         return note.after == (row[0] if row else 0.0)
 
@@ -102,5 +111,6 @@ def references_in(rows: Iterable[Sequence[object]]) -> Iterator[Reference]:
     """The blobs that values of these rows stand for."""
     for row in rows:
         for value in row:
-            if isinstance(value, bytes) and (found := reference_of(value)):
-                yield found
+            with suppress(BlobCorrupt):  # it stands for nothing, in the home as well
+                if isinstance(value, bytes) and (found := reference_of(value)):
+                    yield found

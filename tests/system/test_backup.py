@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 
 import nbtasks
 from nbtasks import task
+from nbtasks.broker.backup import make
 from nbtasks.wire.blobs import Reference, encoded
 from tests.homes import stop_broker
 from tests.journals import fill, past_id, rows_of
@@ -75,12 +77,11 @@ def test_a_backup_under_load_has_all_that_was_accepted_before(
     try:
         until(lambda: len(accepted) > 100, "runs are submitted")
         before = set(accepted)
-        done = back_up(client.home, tmp_path / "copy")
+        make(Path(client.home), tmp_path / "copy")
     finally:
         is_enough.set()
         submitting.join()
 
-    assert done.returncode == 0, done.stderr
     assert len(accepted) > len(before)
     with opened(tmp_path / "copy"):
         until(lambda: before <= ids(tmp_path / "copy"), "the copy has them all")
@@ -112,15 +113,32 @@ def test_results_and_output_come_back_from_the_copy_and_what_ran_does_not(
     assert runs.result(timeout=HANG_S) == "kept"
 
 
+def test_the_doctor_finds_a_working_home_well(client: Any, workers: Any) -> None:
+    echo.delay(b"x" * LARGE).wait(HANG_S)
+
+    words = command("--home", str(client.home), "doctor", "--verify", "-o", "json")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=HANG_S)
+
+    found = json.loads(done.stdout)
+    assert done.returncode == 0, found
+    assert (found["home"], found["is_well"]) == (str(client.home), True)
+    assert [one["name"] for one in found["findings"]] == [
+        "versions", "broker", "home", "disk", "journal", "blobs", "verify",
+    ]  # fmt: skip
+    assert found["findings"][1]["text"] == f"pid {client.status().broker_pid} answers"
+
+
 def test_a_backup_without_a_broker_starts_none(home: Path, tmp_path: Path) -> None:
     home.mkdir(mode=0o700)
     runs = fill(home / "journal.db", 5)
+    runs += fill(home / "journal.db", 1, args=encoded(Reference(f"{past_id(1, 1)}.0.0", 100_000)))
 
     done = back_up(home, tmp_path / "copy")
     again = back_up(home, tmp_path / "copy")
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("backed up 5 runs and 0 blobs, ")
+    assert done.stdout.startswith("backed up 6 runs and 0 blobs, ")
+    assert done.stderr == f"nbtasks: the blob {past_id(1, 1)}.0.0 is missing in the home, or damaged\n"
     assert ids(tmp_path / "copy") == set(runs)
     assert again.returncode == 1
     assert again.stderr == f"nbtasks: {tmp_path / 'copy'} is not empty; a backup is made where nothing is\n"
@@ -149,7 +167,5 @@ def test_a_backup_that_is_ended_leaves_nothing_at_its_place(
     assert bool(list(tmp_path.iterdir())) is (number is signal.SIGKILL)
 
     blob.unlink()
-    done = back_up(home, tmp_path / "copy")
-    assert done.returncode == 0
-    assert done.stderr == f"nbtasks: the blob {blob.name} is missing in the home, or damaged\n"
+    assert make(home, tmp_path / "copy").lost == (blob.name,)
     assert [entry.name for entry in tmp_path.iterdir()] == ["copy"]
