@@ -6,7 +6,7 @@ were bugs that a seed showed; here they are put back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -49,7 +49,7 @@ def mutation(change: Callable[[Patch], None]) -> Callable[[Patch], None]:
     return change
 
 
-def first_red(change: Callable[[Patch], None], seeds: range) -> int | None:
+def first_red(change: Callable[[Patch], None], seeds: Iterable[int]) -> int | None:
     """The first of these seeds that notices the change; None: none does."""
     with pytest.MonkeyPatch.context() as patch:
         change(patch)

@@ -60,6 +60,7 @@ def ids(home: Path) -> set[str]:
 
 
 @pytest.mark.feature("S3")
+@pytest.mark.feature("S3")
 def test_a_backup_under_load_has_all_that_was_accepted_before(
     client: Any, workers: Any, tmp_path: Path
 ) -> None:
