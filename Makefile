@@ -56,7 +56,7 @@ test: $(BROWSER_STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/system --ignore=tests/browser
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/system
 	$(BIN)/python -m pytest tests/browser
-	$(BIN)/python -m pytest -p tests.notebook_home --nbval --nbval-current-env --nbval-cell-timeout 120 \
+	$(BIN)/python -m pytest -n 2 --dist loadfile -p tests.notebook_home --nbval --nbval-current-env --nbval-cell-timeout 120 \
 	    --nbval-sanitize-with tests/nbval.cfg notebooks
 
 features: $(BROWSER_STAMP)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.sim.world import simulate
 
-SEEDS = 800
+SEEDS = 600
 CHUNK = 100
 
 # Words of the trace: a swarm in which one of these never happens proves less than it seems to.
