@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import nbtasks
+from nbtasks.wire import pages
 from tests.browser.notebook import HANG_MS, Notebook
 from tests.system.waiting import until
 from tests.test_readme import blocks
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.timeout(4 * HANG_MS / 1000)
 MAGIC = re.compile(r"^%", flags=re.MULTILINE)
 PROMISE = re.compile(r"#\s*(\d+|'[^']*'|\[[^\]]*\]|\{[^}]*\})(?:$|[,;])")
 OTHERS = re.compile(r",\s*\.\.\.\s*}")
+STAYS = ("worker", "dashboard")  # commands that go on until Ctrl-C
 SERVED = "from nbtasks import task\n\n@task\ndef {name}():\n    pass\n"
 
 
@@ -88,7 +90,7 @@ def test_the_commands_do_what_the_readme_says(notebook: Notebook, broker_home: P
     for command in commands():
         words = [run if word.rstrip(".") == "RUN" else word for word in command]
         said[" ".join(command)] = (
-            serve(words, tmp_path, broker_home) if words[1] == "worker" else ask(words, tmp_path)
+            serve(words, tmp_path, broker_home) if words[1] in STAYS else ask(words, tmp_path)
         )
 
     assert run in said["nbtasks show RUN"]
@@ -105,7 +107,7 @@ def ask(words: list[str], folder: Path) -> str:
 
 
 def serve(words: list[str], folder: Path, home: Path) -> str:
-    """What a worker says that is started, and ended by Ctrl-C."""
+    """What a worker or a dashboard says that is started, and ended by Ctrl-C."""
     for word in words:
         module, colon, name = word.partition(":")
         if colon:
@@ -117,11 +119,13 @@ def serve(words: list[str], folder: Path, home: Path) -> str:
         process = subprocess.Popen(words, cwd=folder, env=shell(), stdout=file, stderr=file)
     try:
         with nbtasks.connect(home) as client:
-            until(
-                lambda: process.poll() is not None or process.pid in {p.pid for p in client.status().pools},
-                "the broker knows the pool",
-                HANG_MS / 1000,
-            )
+
+            def is_there() -> bool:
+                page = pages.find(home)
+                pids = {pool.pid for pool in client.status().pools} | {page.pid if page else 0}
+                return process.poll() is not None or process.pid in pids
+
+            until(is_there, "its pool, or its page, is known", HANG_MS / 1000)
         process.send_signal(signal.SIGINT)
         assert not process.wait(HANG_MS / 1000), (words, log.read_text())
     finally:
