@@ -34,10 +34,10 @@ from nbtasks.settings import home_path
 from nbtasks.wire.alive import born, is_alive
 from nbtasks.wire.blobs import FOLDER as BLOBS
 from nbtasks.wire.blobs import run_of
-from nbtasks.wire.copies import copy_blob, digest, sync_folder
+from nbtasks.wire.copies import copy_blob, digest
 from nbtasks.wire.outbox import FOLDER as OUTBOX
 from nbtasks.wire.outbox import Outboxes
-from nbtasks.wire.private import read_private, write_private
+from nbtasks.wire.private import read_private, sync_folder, write_private
 
 JOURNAL, REDO, SETTINGS = "journal.db", "journal.db-redo", "settings.toml"
 PROGRESS_S = 0.1  # between two words of how far it is

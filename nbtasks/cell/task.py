@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import builtins
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import partial
 from inspect import Parameter, Signature
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from nbtasks.cell.snapshot import Snapshot
 from nbtasks.pickling import Frozen
 from nbtasks.pickling.offered import value_in
 from nbtasks.tasks.definition import Task
-from nbtasks.tasks.mapping import Calls
+from nbtasks.tasks.mapping import BoundCalls, Calls
 from nbtasks.tasks.options import Options
 from nbtasks.tasks.packing import Call
 
@@ -54,9 +55,9 @@ class CellTask(Task[..., Any]):
             raise TypeError(f"the cell of {self.name}() reads no name {unknown[0]!r}; it reads {known}")
         return (self._names.frozen,), kwargs, {**self._names.shown, **kwargs}
 
-    def _calls(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _CellCalls:
+    def _calls(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BoundCalls:
         self._bound(args, kwargs)
-        return _CellCalls(self, Calls(self.name, _SIGNATURE, args, kwargs))
+        return BoundCalls(Calls(self.name, _SIGNATURE, args, kwargs), partial(self._bound, ()))
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run it here and now, in the shell of this process."""
@@ -101,19 +102,6 @@ class _Shown:
 
     def __repr__(self) -> str:
         return self._text
-
-
-class _CellCalls(Calls):
-    """Calls, each with the snapshot."""
-
-    def __init__(self, task: CellTask, calls: Calls) -> None:
-        self.number = calls.number
-        self._task = task
-        self._calls = calls
-
-    def __iter__(self) -> Iterator[Call]:
-        for _, kwargs, _ in self._calls:
-            yield self._task._bound((), kwargs)
 
 
 _SIGNATURE = Signature([Parameter("names", Parameter.VAR_KEYWORD)])

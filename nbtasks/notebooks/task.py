@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from functools import partial
 from inspect import Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from nbtasks.notebooks.executed import ExecutedNotebook
 from nbtasks.notebooks.execution import NotebookFunction
 from nbtasks.tasks import identity, options
 from nbtasks.tasks.definition import Task
-from nbtasks.tasks.mapping import Calls
+from nbtasks.tasks.mapping import BoundCalls, Calls
 from nbtasks.tasks.options import Options
 from nbtasks.tasks.packing import Call
 
@@ -92,20 +92,7 @@ class NotebookTask(Task[..., ExecutedNotebook]):
         shown = kwargs if signature is parameters.ANY else bound.arguments
         return (), kwargs, shown
 
-    def _calls(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _NotebookCalls:
+    def _calls(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BoundCalls:
         if args:
             self._bound(args, kwargs)
-        return _NotebookCalls(self, Calls(self.name, parameters.ANY, args, kwargs))
-
-
-class _NotebookCalls(Calls):
-    """Calls of one notebook."""
-
-    def __init__(self, task: NotebookTask, calls: Calls) -> None:
-        self.number = calls.number
-        self._task = task
-        self._calls = calls
-
-    def __iter__(self) -> Iterator[Call]:
-        for _, kwargs, _ in self._calls:
-            yield self._task._bound((), kwargs)
+        return BoundCalls(Calls(self.name, parameters.ANY, args, kwargs), partial(self._bound, ()))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from nbtasks.pickling.upstream import Upstream, quote
+from nbtasks.tasks.packing import Call
 
 T = TypeVar("T")
 
@@ -72,7 +73,7 @@ class Calls:
         self._kwargs = {word: _as_column(value) for word, value in bound.kwargs.items()}
         self._parameters = {word: _spread(value) for word, value in bound.arguments.items()}
 
-    def __iter__(self) -> Iterator[tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]]:
+    def __iter__(self) -> Iterator[Call]:
         """Positional arguments, keyword arguments, and all by the name of their parameter."""
         words, labels = list(self._kwargs), list(self._parameters)
         positional = zip(*map(_stream, self._args), strict=False) if self._args else repeat(())
@@ -80,6 +81,19 @@ class Calls:
         named = zip(*map(_stream, self._parameters.values()), strict=False) if labels else repeat(())
         for _, args, values, parameters in zip(range(self.number), positional, keyword, named, strict=False):
             yield args, dict(zip(words, values, strict=True)), dict(zip(labels, parameters, strict=True))
+
+
+class BoundCalls(Calls):
+    """Calls by keyword of a task that fills in the rest: `bind` makes one of what the call gives."""
+
+    def __init__(self, calls: Calls, bind: Callable[[dict[str, Any]], Call]) -> None:
+        self.number = calls.number
+        self._calls = calls
+        self._bind = bind
+
+    def __iter__(self) -> Iterator[Call]:
+        for _, kwargs, _ in self._calls:
+            yield self._bind(kwargs)
 
 
 def _wrap(task: str, name: str, value: Any) -> _Column | _Whole:

@@ -78,7 +78,9 @@ class PageFace:
 
 
 class Session:
-    """One page, from when it connects until it is closed. `hear` is called by one thread at a time.
+    """One page, from when it connects until it is closed.
+
+    `hear` is called by one thread at a time; `close` may come meanwhile, by another.
 
     Parameters
     ----------
@@ -92,6 +94,7 @@ class Session:
         self._stack = ExitStack()
         self._client = self._stack.enter_context(source.use())
         self._cards: dict[int, Card] = {}
+        self._is_closed = False
 
     def hear(self, text: str | bytes) -> None:
         """A message of the page; nonsense is no error, for a page of another version may send it."""
@@ -107,6 +110,7 @@ class Session:
             card.on_message(message.content)
 
     def close(self) -> None:
+        self._is_closed = True
         for number in list(self._cards):
             self._hide(number)
         self._stack.close()
@@ -119,6 +123,8 @@ class Session:
             if wanted.home and wanted.home != digest(self._source.home):
                 raise NbtasksError(f"this server shows the runs of {self._source.home}, not of that home")
             self._cards[wanted.card] = self._card(wanted)
+            if self._is_closed:
+                self._hide(wanted.card)  # nobody looks at what came too late
         except NbtasksError as error:
             is_lasting = not isinstance(error, BrokerUnavailable)
             text = views.first_line(str(error))

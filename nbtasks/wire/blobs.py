@@ -30,7 +30,7 @@ import msgspec
 from nbtasks.core.codec import INLINE_BYTES_MAX
 from nbtasks.core.payload import Payload
 from nbtasks.errors import BlobCorrupt, NbtasksError
-from nbtasks.wire.private import private_dir
+from nbtasks.wire.private import private_dir, sync_folder
 
 Buffer = bytes | bytearray | memoryview
 
@@ -125,7 +125,7 @@ class Blobs:
             size = self._write(temporary, name, payload)
             os.rename(temporary, self._folder / name)
             if self._syncs:
-                _sync(self._folder)
+                sync_folder(self._folder)
         except BaseException as error:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -237,14 +237,6 @@ class Blobs:
 
 
 # -- the format -------------------------------------------------------------------------------------
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _laid_out(name: str, payload: Payload) -> tuple[list[Buffer], int]:

@@ -66,15 +66,6 @@ def digest(path: Path, step: Callable[[int], None] = lambda number: None) -> str
         return _hashed(file.readinto, -1, step)
 
 
-def sync_folder(path: Path) -> None:
-    """Let the names in a directory survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _link(source: Path, target: Path, found: os.stat_result) -> bool:
     """False: it is another file system, one without hard links, or another file by now."""
     try:

@@ -85,6 +85,15 @@ def write_private(path: str | Path, body: bytes) -> None:
         raise
 
 
+def sync_folder(path: str | Path) -> None:
+    """Let the names in a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def read_private(path: str | Path, bytes_max: int = 2**20) -> bytes | None:
     """The content of a private file; None if there is none.
 

@@ -22,6 +22,8 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 import nbtasks
+from nbtasks.web.session import Session
+from nbtasks.web.source import Source
 from nbtasks.wire import pages
 from tests.homes import fresh_home
 from tests.system.tasks import double, say_and_hold
@@ -356,3 +358,16 @@ def test_a_dashboard_needs_no_broker_goes_on_with_the_next_and_leaves_nothing() 
         again = Dashboard()
         assert again.token == dashboard.token
         assert again.end() == 0
+
+
+def test_a_page_that_is_closed_while_it_asks_leaves_nobody_looking(
+    client: nbtasks.Client, home: Path
+) -> None:
+    source = Source(home)
+    session = Session(source, lambda message: None)
+    session.close()
+
+    session.hear('{"do": "show", "card": 1, "kind": "board"}')
+
+    assert not source._client._link._looks  # type: ignore[union-attr]
+    source.close()
