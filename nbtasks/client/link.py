@@ -441,7 +441,8 @@ class Link:
             self._thread_needed.notify_all()
             self._way.wake()
         self._call_due()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        # one whose start was interrupted does not live yet, and ends as soon as it does
+        if self._thread and self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(TURN_S)
         with self._lock:
             if not self._callers and not (self._thread is not None and self._thread.is_alive()):

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -508,3 +509,12 @@ def test_a_script_serves_until_a_signal_and_logs_like_the_example(home: Path, tm
         "INFO    | Task run 'add' - 1 + 2 = 3",
         "INFO    | Task run 'add' - Finished in state Completed()",
     ]
+
+
+def test_a_client_closes_whose_thread_was_interrupted_before_it_began(client: Any) -> None:
+    client.status()
+    client._link._thread = threading.Thread(target=client._link._listen_alone)
+
+    client.close()
+
+    assert client.status().clients == 1

@@ -53,20 +53,23 @@ def test_questions_that_take_long_hold_nobody_up(past: list[str], client: Any) -
     client.start_workers(1)
     assert double.delay(1).result(timeout=60) == 2
     link = client._opened()
-    # none of these finds anything, so each looks at every run
-    questions = [
-        link.ask(lambda number: GetRuns(number, RunFilter(states=("FAILED",), tag="nothing", limit=100)))
-        for _ in range(200)
-    ]
 
-    assert double.delay(21).result(timeout=60) == 42
-    answered = sum(link.outcomes.has_answer(question) for question in questions)
+    def overtakes() -> bool:
+        # none of these finds anything, so each looks at every run
+        questions = [
+            link.ask(lambda number: GetRuns(number, RunFilter(states=("FAILED",), tag="nothing", limit=100)))
+            for _ in range(200)
+        ]
+        assert double.delay(21).result(timeout=60) == 42
+        answered = sum(link.outcomes.has_answer(question) for question in questions)
+        until(
+            lambda: client.wait(lambda: all(map(link.outcomes.has_answer, questions)), 1.0),
+            "all are answered in the end",
+        )
+        return answered < len(questions)
 
-    assert answered < len(questions), "the round trip was to overtake them"
-    until(
-        lambda: client.wait(lambda: all(map(link.outcomes.has_answer, questions)), 1.0),
-        "all are answered in the end",
-    )
+    # a machine that is busy with something else may keep one round trip longer than all the questions take
+    assert any(overtakes() for _ in range(10))
 
 
 def test_prune_removes_what_is_old_and_counts_it(past: list[str], client: Any, home: Path) -> None:
