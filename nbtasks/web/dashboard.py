@@ -25,10 +25,13 @@ from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from nbtasks.errors import NbtasksError
-from nbtasks.web.serving import MESSAGE_BYTES_MAX, REST_S, Answering, Site, Talking
+from nbtasks.web.serving import MESSAGE_BYTES_MAX, Answering, Site, Talking
 from nbtasks.wire import pages
+from nbtasks.wire.alive import born
+from nbtasks.wire.process import owner_pid
 
 COOKIE_DAYS = 365
+LOOK_S = 1.0  # between two looks whether its owner lives, and whether anybody looks at it
 LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><title>nbtasks</title>
 <style>:root {{ color-scheme: light dark }} body {{ font: 15px/1.6 system-ui, sans-serif; max-width: 34em;
 margin: 12vh auto; padding: 0 20px }} input, button {{ font: inherit; padding: 4px 8px }}</style>
@@ -174,7 +177,7 @@ def link(url: str, token: str) -> str:
 
 
 def serve(home: Path, host: str, port: int, ready: Callable[[str], object]) -> None:
-    """Serve the page of `home` until SIGINT or SIGTERM.
+    """Serve the page of `home` until SIGINT or SIGTERM, or until the owner of this process has ended.
 
     Parameters
     ----------
@@ -207,10 +210,11 @@ async def _serve(home: Path, host: str, sockets: list[socket.socket], ready: Cal
         if signal.getsignal(number) is not signal.SIG_IGN or number is signal.SIGTERM:
             loop.add_signal_handler(number, ended.set)
     ready(link(url, token))
+    owner = owner_pid()
     try:
-        while not ended.is_set():
+        while not ended.is_set() and (owner is None or born(owner) is not None):
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(ended.wait(), REST_S)
+                await asyncio.wait_for(ended.wait(), LOOK_S)
             site.rest()
     finally:
         pages.withdraw(home)

@@ -371,3 +371,16 @@ def test_a_page_that_is_closed_while_it_asks_leaves_nobody_looking(
 
     assert not source._client._link._looks  # type: ignore[union-attr]
     source.close()
+
+
+def test_a_dashboard_ends_with_whoever_owns_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with fresh_home() as home:
+        monkeypatch.setenv("NBTASKS_OWNER_PID", str(owner.pid))
+        dashboard = Dashboard()
+        try:
+            owner.communicate(b"\n")
+            assert dashboard.process.wait(HANG_S) == 0
+            assert pages.find(home) is None
+        finally:
+            dashboard.process.kill()
